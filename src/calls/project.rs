@@ -1,0 +1,203 @@
+//! The tables `calls` and `recordings`: nothing but what follows from entries, kept in the appending transaction.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::facts::Facts;
+use super::view::RecordingState;
+use crate::db::{Arg, Error, Result, Row, Tx};
+use crate::intake::is_call_subject;
+use crate::journal::{Appended, Projection, ProjectionError};
+
+const UPSERT_CALLS: &str = "on conflict (first_seq) do update set last_seq = excluded.last_seq, facts = excluded.facts,
+    status = excluded.status, recording_state = excluded.recording_state, open_since = excluded.open_since,
+    recording_due_since = excluded.recording_due_since";
+const UPSERT_RECORDINGS: &str = "on conflict (call_seq, source) do update set state = excluded.state,
+    sha256 = excluded.sha256, object_key = excluded.object_key, vcon_key = excluded.vcon_key, analysed = excluded.analysed";
+
+/// Keeps the projection of calls.
+pub struct CallProjection;
+
+#[async_trait]
+impl Projection for CallProjection {
+    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<(), ProjectionError> {
+        let mut touched: BTreeMap<&str, Vec<&Appended>> = BTreeMap::new();
+        for appended in batch {
+            if let Some(subject) = &appended.entry.subject
+                && appended.entry.kind.concerns_call()
+                && is_call_subject(subject)
+            {
+                touched.entry(subject).or_default().push(appended);
+            }
+        }
+        let mut known = load(tx, touched.keys().copied()).await?;
+        let (mut calls, mut recordings) = (Vec::new(), Vec::new());
+        for (subject, entries) in touched {
+            let mut facts = known.remove(subject);
+            for appended in entries {
+                let folded = Facts::fold(facts, &appended.entry, &appended.body);
+                facts = Some(folded.map_err(|error| ProjectionError::Entry(error.to_string()))?);
+            }
+            if let Some(facts) = facts {
+                calls.push(Columns::of(&facts, subject)?.into_args());
+                recordings.extend(RecordingRow::all_of(&facts).into_iter().map(RecordingRow::into_args));
+            }
+        }
+        let head = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state, open_since, recording_due_since)";
+        tx.execute_rows(head, &calls, UPSERT_CALLS).await?;
+        let head = "insert into recordings (call_seq, source, call_id, url, state, sha256, object_key, vcon_key, analysed)";
+        tx.execute_rows(head, &recordings, UPSERT_RECORDINGS).await?;
+        Ok(())
+    }
+}
+
+async fn load(tx: &mut Tx, subjects: impl Iterator<Item = &str>) -> Result<BTreeMap<String, Facts>> {
+    let keys: Vec<Arg> = subjects.map(Arg::from).collect();
+    let rows = tx.fetch_in("select subject, facts from calls where subject in", &keys).await?;
+    rows.iter().map(|row| Ok((row.text("subject")?, parse(row)?))).collect()
+}
+
+/// The facts in a row.
+pub(super) fn parse(row: &Row) -> Result<Facts> {
+    serde_json::from_str(&row.text("facts")?)
+        .map_err(|_| Error::Damaged("a call's facts do not read back: run callvault verify".into()))
+}
+
+/// A row of `calls`: all of it follows from the facts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Columns {
+    pub first_seq: i64,
+    pub call_id: String,
+    pub subject: String,
+    pub last_seq: i64,
+    pub facts: String,
+    pub status: String,
+    pub recording_state: String,
+    /// Since when the call is open, microseconds; NULL once it ended or was flagged for not ending.
+    pub open_since: Option<i64>,
+    /// Since when a recording is awaited, microseconds; NULL once it came or was flagged for not coming.
+    pub recording_due_since: Option<i64>,
+}
+
+impl Columns {
+    /// The row that these facts give.
+    ///
+    /// # Errors
+    /// The facts have no JSON form.
+    pub fn of(facts: &Facts, subject: &str) -> Result<Self> {
+        let flagged = |rule: &str| facts.flags.get(rule).is_some_and(super::facts::FlagFacts::is_open);
+        let awaited = facts.recordings.values().filter(|r| r.state() == RecordingState::Pending).map(|r| r.received).min();
+        Ok(Self {
+            first_seq: facts.first_seq.cast_signed(),
+            call_id: facts.call_id.clone(),
+            subject: subject.to_owned(),
+            last_seq: facts.last_seq.cast_signed(),
+            facts: serde_json::to_string(facts).map_err(|error| Error::Damaged(error.to_string()))?,
+            status: facts.status().as_str().to_owned(),
+            recording_state: facts.recording_state().as_str().to_owned(),
+            open_since: facts.open_since().filter(|_| !flagged("call_overdue")),
+            recording_due_since: awaited.filter(|_| !flagged("recording_overdue")),
+        })
+    }
+
+    /// The row as it is stored.
+    ///
+    /// # Errors
+    /// A column is absent or of another type.
+    pub fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            first_seq: row.int("first_seq")?,
+            call_id: row.text("call_id")?,
+            subject: row.text("subject")?,
+            last_seq: row.int("last_seq")?,
+            facts: row.text("facts")?,
+            status: row.text("status")?,
+            recording_state: row.text("recording_state")?,
+            open_since: row.opt_int("open_since")?,
+            recording_due_since: row.opt_int("recording_due_since")?,
+        })
+    }
+
+    fn into_args(self) -> Vec<Arg> {
+        vec![
+            self.first_seq.into(),
+            self.call_id.into(),
+            self.subject.into(),
+            self.last_seq.into(),
+            self.facts.into(),
+            self.status.into(),
+            self.recording_state.into(),
+            self.open_since.into(),
+            self.recording_due_since.into(),
+        ]
+    }
+}
+
+/// A row of `recordings`: one URL of one call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordingRow {
+    pub call_seq: i64,
+    pub source: String,
+    pub call_id: String,
+    pub url: String,
+    pub state: String,
+    pub sha256: Option<String>,
+    pub object_key: Option<String>,
+    pub vcon_key: Option<String>,
+    pub analysed: bool,
+}
+
+impl RecordingRow {
+    /// The rows that these facts give, in the order of their sources.
+    #[must_use]
+    pub fn all_of(facts: &Facts) -> Vec<Self> {
+        let row = |(source, recording): (&String, &super::facts::RecordingFacts)| {
+            let receipt = recording.receipt.as_ref().map(|(.., receipt)| receipt);
+            Self {
+                call_seq: facts.first_seq.cast_signed(),
+                source: source.clone(),
+                call_id: facts.call_id.clone(),
+                url: recording.url.clone(),
+                state: recording.state().as_str().to_owned(),
+                sha256: receipt.map(|r| r.sha256.clone()),
+                object_key: receipt.map(|r| r.object_key.clone()),
+                vcon_key: receipt.map(|r| r.vcon_key.clone()),
+                analysed: recording.analysis.is_some(),
+            }
+        };
+        facts.recordings.iter().map(row).collect()
+    }
+
+    /// The row as it is stored.
+    ///
+    /// # Errors
+    /// A column is absent or of another type.
+    pub fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            call_seq: row.int("call_seq")?,
+            source: row.text("source")?,
+            call_id: row.text("call_id")?,
+            url: row.text("url")?,
+            state: row.text("state")?,
+            sha256: row.opt_text("sha256")?,
+            object_key: row.opt_text("object_key")?,
+            vcon_key: row.opt_text("vcon_key")?,
+            analysed: row.bool("analysed")?,
+        })
+    }
+
+    fn into_args(self) -> Vec<Arg> {
+        vec![
+            self.call_seq.into(),
+            self.source.into(),
+            self.call_id.into(),
+            self.url.into(),
+            self.state.into(),
+            self.sha256.into(),
+            self.object_key.into(),
+            self.vcon_key.into(),
+            self.analysed.into(),
+        ]
+    }
+}

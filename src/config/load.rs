@@ -1,0 +1,279 @@
+//! Puts the layers together and turns what is wrong with them into one sentence.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Format, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+
+use super::{Config, DEFAULT_TOML};
+
+/// The prefix of every environment variable that is read; `__` stands between levels.
+const ENV_PREFIX: &str = "CALLVAULT_";
+/// Read from the working directory when no file is named.
+const DEFAULT_FILE: &str = "callvault.toml";
+
+/// What is wrong with the configuration, in one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration file {path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("unknown configuration key {key} in {origin}{}", nearest(.key))]
+    UnknownKey { key: String, origin: String },
+    #[error("configuration key {key}: {why}")]
+    Value { key: String, why: String },
+    #[error("configuration: {0}")]
+    Invalid(String),
+}
+
+/// The settings that every command takes as flags; they win over file and environment.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub config: Option<PathBuf>,
+    pub listen: Option<String>,
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Reads the configuration; `env` is the process's environment.
+///
+/// # Errors
+/// A file that can't be read, an unknown key, or a value that doesn't fit.
+pub fn load(flags: &Flags, env: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    let known = known_keys();
+    let mut figment = Figment::from(Toml::string(DEFAULT_TOML));
+    if let Some((path, text)) = read_file(flags.config.as_deref())? {
+        check_file(&known, &path, &text)?;
+        figment = figment.merge(Named { name: path.display().to_string(), data: toml_dict(&text)? });
+    }
+    figment = figment.merge(Named { name: "environment".into(), data: env_dict(&known, env)? });
+    if let Some(listen) = &flags.listen {
+        figment = figment.merge(Serialized::default("listen", listen));
+    }
+    if let Some(data_dir) = &flags.data_dir {
+        figment = figment.merge(Serialized::default("data_dir", data_dir));
+    }
+    let config: Config = figment.extract().map_err(|error| describe(&error))?;
+    check(&config)?;
+    Ok(config)
+}
+
+/// What types alone can't say.
+fn check(config: &Config) -> Result<(), ConfigError> {
+    let invalid = |key: &str, why: &str| Err(ConfigError::Value { key: key.into(), why: why.into() });
+    if config.recordings.concurrency == 0 {
+        return invalid("recordings.concurrency", "at least 1 fetch at a time is needed");
+    }
+    if config.recordings.max_bytes == 0 {
+        return invalid("recordings.max_bytes", "must be above 0");
+    }
+    if config.recordings.hosts.iter().any(|host| host.contains('/') || host.is_empty() || host == "*") {
+        return invalid("recordings.hosts", "give host names such as media.example.com, *.example.com or 10.0.0.7:8443");
+    }
+    if config.region.len() != 2 || !config.region.bytes().all(|b| b.is_ascii_uppercase()) {
+        return invalid("region", "give a two-letter ISO 3166 country code such as IN");
+    }
+    if config.flags.short_call_seconds > config.flags.long_call_seconds {
+        return invalid("flags.short_call_seconds", "must not be above flags.long_call_seconds");
+    }
+    let url = config.database.url.expose();
+    if url != "sqlite" && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return invalid("database.url", "give sqlite or postgres://user:password@host/database");
+    }
+    config.bootstrap.parse().map(drop)
+}
+
+fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
+    let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.to_owned(), text))),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::File { path: path.to_owned(), source }),
+    }
+}
+
+fn parse_toml(text: &str) -> Result<toml::Table, ConfigError> {
+    text.parse().map_err(|error: toml::de::Error| ConfigError::Invalid(error.to_string().replace('\n', " ").trim().to_owned()))
+}
+
+/// Every key with its default, by its dotted path.
+fn known_keys() -> BTreeMap<String, toml::Value> {
+    fn walk(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, toml::Value>) {
+        for (key, value) in table {
+            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            match value {
+                toml::Value::Table(inner) => walk(&path, inner, into),
+                _ => drop(into.insert(path, value.clone())),
+            }
+        }
+    }
+    let mut known = BTreeMap::new();
+    // The embedded file parses: a test reads it.
+    walk("", &DEFAULT_TOML.parse().unwrap_or_default(), &mut known);
+    known
+}
+
+fn nearest(key: &str) -> String {
+    let known = known_keys();
+    let leaf = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let score = |candidate: &str| {
+        strsim::jaro_winkler(key, candidate).max(strsim::jaro_winkler(&leaf(key), &leaf(candidate)) * 0.98)
+    };
+    known
+        .keys()
+        .max_by(|a, b| score(a).total_cmp(&score(b)))
+        .map(|best| format!("; did you mean {best}?"))
+        .unwrap_or_default()
+}
+
+fn check_file(known: &BTreeMap<String, toml::Value>, path: &Path, text: &str) -> Result<(), ConfigError> {
+    fn walk(known: &BTreeMap<String, toml::Value>, prefix: &str, table: &toml::Table) -> Option<String> {
+        table.iter().find_map(|(key, value)| {
+            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            let section = format!("{path}.");
+            match value {
+                toml::Value::Table(inner) if known.keys().any(|k| k.starts_with(&section)) => walk(known, &path, inner),
+                _ => (!known.contains_key(&path)).then_some(path),
+            }
+        })
+    }
+    match walk(known, "", &parse_toml(text)?) {
+        Some(key) => Err(ConfigError::UnknownKey { key, origin: path.display().to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn toml_dict(text: &str) -> Result<Dict, ConfigError> {
+    let data = Toml::string(text).data().map_err(|error| ConfigError::Invalid(error.to_string()))?;
+    Ok(data.into_values().next().unwrap_or_default())
+}
+
+/// Variables as a nested dictionary; each value takes the type of its key's default, so that an API key made of
+/// digits stays a text.
+fn env_dict(known: &BTreeMap<String, toml::Value>, env: impl Iterator<Item = (String, String)>) -> Result<Dict, ConfigError> {
+    let mut dict = Dict::new();
+    for (name, text) in env {
+        let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
+        let key = rest.to_ascii_lowercase().replace("__", ".");
+        let Some(default) = known.get(&key) else {
+            return Err(ConfigError::UnknownKey { key, origin: format!("the environment variable {name}") });
+        };
+        insert(&mut dict, &key, typed(&key, default, &text)?);
+    }
+    Ok(dict)
+}
+
+fn typed(key: &str, default: &toml::Value, text: &str) -> Result<Value, ConfigError> {
+    let wrong = |what: &str| ConfigError::Value { key: key.to_owned(), why: format!("the environment gives no {what}") };
+    Ok(match default {
+        toml::Value::Integer(_) => Value::from(text.trim().parse::<i64>().map_err(|_| wrong("whole number"))?),
+        toml::Value::Boolean(_) => Value::from(text.trim().parse::<bool>().map_err(|_| wrong("true or false"))?),
+        toml::Value::Array(_) => {
+            let list = text.trim().trim_start_matches('[').trim_end_matches(']');
+            let items = list.split(',').map(|item| item.trim().trim_matches('"')).filter(|item| !item.is_empty());
+            Value::from(items.map(Value::from).collect::<Vec<_>>())
+        }
+        _ => Value::from(text),
+    })
+}
+
+fn insert(dict: &mut Dict, key: &str, value: Value) {
+    match key.split_once('.') {
+        None => drop(dict.insert(key.to_owned(), value)),
+        Some((section, rest)) => {
+            let entry = dict.entry(section.to_owned()).or_insert_with(|| Value::from(Dict::new()));
+            if let Value::Dict(_, inner) = entry {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// A layer that says in errors where a value came from.
+struct Named {
+    name: String,
+    data: Dict,
+}
+
+impl Provider for Named {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        Ok(Map::from([(Profile::Default, self.data.clone())]))
+    }
+}
+
+fn describe(error: &figment::Error) -> ConfigError {
+    let origin = error.metadata.as_ref().map_or(String::new(), |m| format!(" (from {})", m.name));
+    let key = error.path.join(".");
+    // The kind alone: figment's own text for a wrong type repeats the value, which may be a secret.
+    let why = match &error.kind {
+        figment::error::Kind::InvalidType(_, expected) => format!("expected {expected}{origin}"),
+        kind => format!("{kind}{origin}"),
+    };
+    ConfigError::Value { key, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let missing = Flags::default();
+        load(&missing, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn the_defaults_are_a_valid_configuration() {
+        let config = with_env(&[]).unwrap();
+        assert_eq!(config.listen.port(), 8470);
+        assert_eq!(config.recordings.hosts, ["*.doubletick.io"]);
+        assert_eq!(config.flags.call_overdue.as_secs(), 4 * 3600);
+    }
+
+    #[test]
+    fn variables_take_the_type_of_their_default() {
+        let config = with_env(&[
+            ("CALLVAULT_RECORDINGS__API_KEY", "12345"),
+            ("CALLVAULT_RECORDINGS__HOSTS", "a.example, 127.0.0.1:80"),
+            ("CALLVAULT_RECORDINGS__MAX_BYTES", "77"),
+            ("CALLVAULT_METRICS_PUBLIC", "true"),
+            ("PATH", "elsewhere"),
+        ])
+        .unwrap();
+        assert_eq!(config.recordings.api_key.expose(), "12345");
+        assert_eq!(config.recordings.hosts, ["a.example", "127.0.0.1:80"]);
+        assert_eq!(config.recordings.max_bytes, 77);
+        assert!(config.metrics_public);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        let error = with_env(&[("CALLVAULT_RECORDINGS__API_KAY", "x")]).unwrap_err().to_string();
+        assert!(error.contains("did you mean recordings.api_key?"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, "[recordngs]\nmax_bytes = 1\n").unwrap();
+        let flags = Flags { config: Some(path), ..Flags::default() };
+        let error = load(&flags, std::iter::empty()).unwrap_err().to_string();
+        assert!(error.contains("unknown configuration key recordngs") && error.contains("did you mean recordings"), "{error}");
+    }
+
+    #[test]
+    fn errors_name_the_key_and_never_a_secret() {
+        let error = with_env(&[("CALLVAULT_BOOTSTRAP__TOKENS", "admin=hunter2")]).unwrap_err().to_string();
+        assert!(error.contains("at least 24") && !error.contains("hunter2"), "{error}");
+        let error = with_env(&[("CALLVAULT_FLAGS__CALL_OVERDUE", "soon")]).unwrap_err().to_string();
+        assert!(error.contains("flags.call_overdue"), "{error}");
+        let error = with_env(&[("CALLVAULT_LISTEN", "nowhere")]).unwrap_err().to_string();
+        assert!(error.contains("listen"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_named_file_is_an_error() {
+        let flags = Flags { config: Some("no-such-file.toml".into()), ..Flags::default() };
+        assert!(matches!(load(&flags, std::iter::empty()), Err(ConfigError::File { .. })));
+    }
+}

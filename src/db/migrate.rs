@@ -1,0 +1,83 @@
+//! Brings a database to the schema of this program, one numbered step after the other.
+
+use super::{Arg, Db, Error, Result, Sql};
+
+/// The schema that this program reads and writes.
+pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
+
+struct Migration {
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+macro_rules! migration {
+    ($file:literal) => {
+        Migration {
+            sqlite: include_str!(concat!("../../migrations/sqlite/", $file)),
+            postgres: include_str!(concat!("../../migrations/postgres/", $file)),
+        }
+    };
+}
+
+/// In order; a step that has shipped is never edited.
+const MIGRATIONS: &[Migration] = &[migration!("0001_archive.sql")];
+
+const CREATE: &str = "create table if not exists schema_version (id bigint primary key, version bigint not null)";
+const LOCK: Sql = Sql::Split {
+    sqlite: "select 1 as one",
+    // Two nodes that start together migrate one after the other.
+    postgres: "select 1::bigint as one from (select pg_advisory_xact_lock(4711470)) as locked",
+};
+
+impl Db {
+    /// Applies what is missing.
+    ///
+    /// # Errors
+    /// The database was written by a newer program, or refuses a statement.
+    pub async fn migrate(&self) -> Result<()> {
+        let mut tx = self.begin().await?;
+        tx.fetch_all(LOCK, &[]).await?;
+        tx.execute(CREATE, &[]).await?;
+        let row = tx.fetch_optional("select version from schema_version where id = 1", &[]).await?;
+        let found = row.map(|row| row.int("version")).transpose()?.unwrap_or(0);
+        if found > SCHEMA_VERSION {
+            return Err(Error::NewerSchema { found, known: SCHEMA_VERSION });
+        }
+        if found == SCHEMA_VERSION {
+            return tx.commit().await;
+        }
+        for migration in &MIGRATIONS[usize::try_from(found).unwrap_or(0)..] {
+            let script = match self {
+                Self::Sqlite { .. } => migration.sqlite,
+                Self::Postgres(_) => migration.postgres,
+            };
+            tx.script(script).await?;
+        }
+        let upsert = "insert into schema_version (id, version) values (1, $1) on conflict (id) do update set version = excluded.version";
+        tx.execute(upsert, &[Arg::Int(SCHEMA_VERSION)]).await?;
+        tx.commit().await
+    }
+
+    /// Checks that the schema is the one of this program, without changing it.
+    ///
+    /// # Errors
+    /// It is older or newer.
+    pub async fn check_schema(&self) -> Result<()> {
+        let exists = Sql::Split {
+            sqlite: "select name from sqlite_master where name = 'schema_version'",
+            postgres: "select table_name::text as name from information_schema.tables where table_name = 'schema_version' and table_schema = current_schema()",
+        };
+        let found = match self.fetch_optional(exists, &[]).await? {
+            None => 0,
+            Some(_) => {
+                let row = self.fetch_optional("select version from schema_version where id = 1", &[]).await?;
+                row.map(|row| row.int("version")).transpose()?.unwrap_or(0)
+            }
+        };
+        match found.cmp(&SCHEMA_VERSION) {
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(Error::NewerSchema { found, known: SCHEMA_VERSION }),
+            std::cmp::Ordering::Less => Err(Error::OlderSchema { found, known: SCHEMA_VERSION }),
+        }
+    }
+}

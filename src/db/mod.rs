@@ -1,0 +1,266 @@
+//! The only room that knows sqlx: connections, transactions and migrations for SQLite and PostgreSQL.
+//!
+//! SQL is written once with `$1` placeholders, which both drivers take; the few statements that must differ are a
+//! [`Sql::Split`]. Times are `i64` microseconds, JSON is TEXT. It holds no statement of any other module and no
+//! rule about what rows mean.
+
+mod connect;
+mod migrate;
+mod value;
+
+use sqlx::postgres::PgArguments;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{AssertSqlSafe, Executor, PgPool, Postgres, Sqlite, SqlitePool};
+use value::Bind;
+
+pub use migrate::SCHEMA_VERSION;
+pub use value::{Arg, Row, Sql, text_safe};
+
+/// What went wrong between us and the database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database could not be used: {0}")]
+    Sqlx(#[from] sqlx::Error),
+    #[error("the database has schema version {found}, this program knows up to {known}: use a newer callvault")]
+    NewerSchema { found: i64, known: i64 },
+    #[error("the database has schema version {found}, this program needs {known}: run callvault migrate")]
+    OlderSchema { found: i64, known: i64 },
+    #[error("stored data is damaged: {0}")]
+    Damaged(String),
+}
+
+impl Error {
+    /// True where a second attempt may succeed: lost connection, lock, full disk.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Sqlx(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default();
+                if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+                    // Connection, resources, operator intervention, serialisation, read-only transaction.
+                    ["08", "53", "57", "40", "25"].iter().any(|class| code.starts_with(class))
+                } else {
+                    // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN; the low byte of an extended code.
+                    code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+                }
+            }
+            Self::Sqlx(
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::WorkerCrashed,
+            ) => true,
+            _ => false,
+        }
+    }
+
+    /// True where a unique constraint refused the row.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Sqlx(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A database; cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// One connection writes, several read: SQLite takes one writer at a time anyway.
+    Sqlite { write: SqlitePool, read: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// A write transaction; rolled back when dropped without [`Tx::commit`].
+pub enum Tx {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+macro_rules! run {
+    ($executor:expr, $args:ident, $sql:expr, $params:expr, $method:ident) => {{
+        let mut arguments = $args::default();
+        for param in $params {
+            Bind::<$args>::bind(param, &mut arguments).map_err(sqlx::Error::Encode)?;
+        }
+        sqlx::query_with($sql, arguments).$method($executor).await
+    }};
+}
+
+impl Db {
+    /// Begins a write transaction; on SQLite it takes the write lock at once.
+    ///
+    /// # Errors
+    /// The database can't be reached, or stays locked longer than its busy timeout.
+    pub async fn begin(&self) -> Result<Tx> {
+        Ok(match self {
+            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("begin immediate").await?),
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// All rows of a query that only reads.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn fetch_all(&self, sql: impl Into<Sql>, params: &[Arg]) -> Result<Vec<Row>> {
+        let sql = sql.into();
+        Ok(match self {
+            Self::Sqlite { read, .. } => {
+                let rows = run!(read, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
+                rows.into_iter().map(Row::Sqlite).collect()
+            }
+            Self::Postgres(pool) => {
+                let rows = run!(pool, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    /// The first row, if any.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn fetch_optional(&self, sql: impl Into<Sql>, params: &[Arg]) -> Result<Option<Row>> {
+        Ok(self.fetch_all(sql, params).await?.into_iter().next())
+    }
+
+    /// The first row of a query that always has one.
+    ///
+    /// # Errors
+    /// Also when there is none.
+    pub async fn fetch_one(&self, sql: impl Into<Sql>, params: &[Arg]) -> Result<Row> {
+        self.fetch_optional(sql, params).await?.ok_or(Error::Sqlx(sqlx::Error::RowNotFound))
+    }
+
+    /// The rows of many keys: `head` ends in `in`.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn fetch_in(&self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
+        let mut rows = Vec::with_capacity(keys.len());
+        for chunk in chunks(keys) {
+            let sql = Sql::Owned(format!("{head} {}", value::placeholders(1, chunk.len())));
+            rows.extend(self.fetch_all(sql, chunk).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Runs one statement in a transaction of its own; returns the number of rows that it touched.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn execute(&self, sql: impl Into<Sql>, params: &[Arg]) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        let touched = tx.execute(sql, params).await?;
+        tx.commit().await?;
+        Ok(touched)
+    }
+}
+
+impl Tx {
+    /// All rows of a query.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn fetch_all(&mut self, sql: impl Into<Sql>, params: &[Arg]) -> Result<Vec<Row>> {
+        let sql = sql.into();
+        Ok(match self {
+            Self::Sqlite(tx) => {
+                let rows = run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
+                rows.into_iter().map(Row::Sqlite).collect()
+            }
+            Self::Postgres(tx) => {
+                let rows = run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    /// The first row, if any.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn fetch_optional(&mut self, sql: impl Into<Sql>, params: &[Arg]) -> Result<Option<Row>> {
+        Ok(self.fetch_all(sql, params).await?.into_iter().next())
+    }
+
+    /// Runs one statement; returns the number of rows that it touched.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn execute(&mut self, sql: impl Into<Sql>, params: &[Arg]) -> Result<u64> {
+        let sql = sql.into();
+        Ok(match self {
+            Self::Sqlite(tx) => {
+                run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, execute)?.rows_affected()
+            }
+            Self::Postgres(tx) => {
+                run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, execute)?.rows_affected()
+            }
+        })
+    }
+
+    /// Writes many rows with few statements: `head` ends before `values`, `tail` follows the rows.
+    ///
+    /// Chunks have fixed sizes, so that the statement cache keeps a handful of texts and not one per batch.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn execute_rows(&mut self, head: &str, rows: &[Vec<Arg>], tail: &str) -> Result<u64> {
+        let mut touched = 0;
+        for chunk in chunks(rows) {
+            let columns = chunk.first().map_or(0, Vec::len);
+            let sql = Sql::Owned(format!("{head} values {} {tail}", value::placeholders(chunk.len(), columns)));
+            let params: Vec<Arg> = chunk.iter().flatten().cloned().collect();
+            touched += self.execute(sql, &params).await?;
+        }
+        Ok(touched)
+    }
+
+    /// The rows of many keys: `head` ends in `in`.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn fetch_in(&mut self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
+        let mut rows = Vec::with_capacity(keys.len());
+        for chunk in chunks(keys) {
+            let sql = Sql::Owned(format!("{head} {}", value::placeholders(1, chunk.len())));
+            rows.extend(self.fetch_all(sql, chunk).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Makes everything durable, or nothing.
+    ///
+    /// # Errors
+    /// After an error it is unknown whether the transaction took effect.
+    pub async fn commit(self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+
+    /// Runs a script of several statements without parameters.
+    async fn script(&mut self, sql: &'static str) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => drop((&mut **tx).execute(sqlx::raw_sql(sql)).await?),
+            Self::Postgres(tx) => drop((&mut **tx).execute(sqlx::raw_sql(sql)).await?),
+        }
+        Ok(())
+    }
+}
+
+/// Cuts a list into pieces of a few fixed sizes.
+fn chunks<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+    const SIZES: [usize; 4] = [64, 16, 4, 1];
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
+        let (chunk, after) = rest.split_at(size);
+        rest = after;
+        Some(chunk)
+    })
+}

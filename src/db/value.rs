@@ -1,0 +1,187 @@
+//! Statements, arguments and rows that mean the same in both dialects.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgRow, PgTypeInfo};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Arguments, Encode, Postgres, Row as _, Type};
+
+use super::{Error, Result};
+
+/// One statement.
+#[derive(Clone, Debug)]
+pub enum Sql {
+    /// The same text in both dialects.
+    Same(&'static str),
+    /// The few that must differ.
+    Split { sqlite: &'static str, postgres: &'static str },
+    /// Built from constant parts, such as a number of placeholders; never from values.
+    Owned(String),
+}
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self::Same(text)
+    }
+}
+
+impl Sql {
+    pub(super) fn sqlite(self) -> Cow<'static, str> {
+        match self {
+            Self::Same(text) | Self::Split { sqlite: text, .. } => text.into(),
+            Self::Owned(text) => text.into(),
+        }
+    }
+    pub(super) fn postgres(self) -> Cow<'static, str> {
+        match self {
+            Self::Same(text) | Self::Split { postgres: text, .. } => text.into(),
+            Self::Owned(text) => text.into(),
+        }
+    }
+}
+
+/// `($1,$2),($3,$4)` for two rows of two columns.
+pub(super) fn placeholders(rows: usize, columns: usize) -> String {
+    let mut text = String::with_capacity(rows * columns * 5);
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ",(" });
+        for column in 0..columns {
+            let comma = if column == 0 { "" } else { "," };
+            text.push_str(&format!("{comma}${}", row * columns + column + 1));
+        }
+        text.push(')');
+    }
+    text
+}
+
+/// One argument of a statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arg {
+    Int(i64),
+    Text(String),
+    Bytes(Arc<[u8]>),
+    Bool(bool),
+    Null,
+}
+
+impl From<i64> for Arg {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+impl From<bool> for Arg {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+impl From<&str> for Arg {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+impl From<String> for Arg {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+impl From<&[u8]> for Arg {
+    fn from(value: &[u8]) -> Self {
+        Self::Bytes(value.into())
+    }
+}
+impl From<Vec<u8>> for Arg {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(value.into())
+    }
+}
+impl<T: Into<Arg>> From<Option<T>> for Arg {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// A NULL whose type PostgreSQL infers from where it stands (a NULL of type bigint is refused for a text column).
+struct UntypedNull;
+
+impl Type<Postgres> for UntypedNull {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(705))
+    }
+}
+
+impl Encode<'_, Postgres> for UntypedNull {
+    fn encode_by_ref(&self, _: &mut PgArgumentBuffer) -> std::result::Result<IsNull, BoxDynError> {
+        Ok(IsNull::Yes)
+    }
+}
+
+/// Binding is the one thing that each driver's argument list does for itself.
+pub(super) trait Bind<A> {
+    fn bind(&self, into: &mut A) -> std::result::Result<(), BoxDynError>;
+}
+
+impl Bind<SqliteArguments> for Arg {
+    fn bind(&self, into: &mut SqliteArguments) -> std::result::Result<(), BoxDynError> {
+        match self {
+            Self::Int(value) => into.add(*value),
+            Self::Text(value) => into.add(value.clone()),
+            Self::Bytes(value) => into.add(value.to_vec()),
+            Self::Bool(value) => into.add(*value),
+            Self::Null => into.add(None::<i64>),
+        }
+    }
+}
+
+impl Bind<PgArguments> for Arg {
+    fn bind(&self, into: &mut PgArguments) -> std::result::Result<(), BoxDynError> {
+        match self {
+            Self::Int(value) => into.add(*value),
+            Self::Text(value) => into.add(value.as_str()),
+            Self::Bytes(value) => into.add(&value[..]),
+            Self::Bool(value) => into.add(*value),
+            Self::Null => into.add(UntypedNull),
+        }
+    }
+}
+
+/// One row of an answer; columns are asked for by name.
+pub enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+macro_rules! getter {
+    ($(#[$doc:meta])* $name:ident, $type:ty) => {
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// The column is absent or of another type.
+        pub fn $name(&self, column: &str) -> Result<$type> {
+            match self {
+                Self::Sqlite(row) => row.try_get(column),
+                Self::Postgres(row) => row.try_get(column),
+            }
+            .map_err(Error::Sqlx)
+        }
+    };
+}
+
+impl Row {
+    getter!(/** A whole number. */ int, i64);
+    getter!(/** A whole number or NULL. */ opt_int, Option<i64>);
+    getter!(/** A text. */ text, String);
+    getter!(/** A text or NULL. */ opt_text, Option<String>);
+    getter!(/** Bytes. */ bytes, Vec<u8>);
+    getter!(/** Bytes or NULL. */ opt_bytes, Option<Vec<u8>>);
+    getter!(/** True or false. */ bool, bool);
+}
+
+/// Text that both databases keep: PostgreSQL refuses NUL, so it becomes U+FFFD in either.
+#[must_use]
+pub fn text_safe(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}

@@ -1,0 +1,11 @@
+//! Marks calls that somebody should look at, and takes a mark back once its reason is gone.
+//!
+//! `rules` decides, purely, from a call's facts, the thresholds and the time. The evaluator follows the journal for what
+//! just changed and looks at the clock for what should have happened by now; what it finds becomes a fact only by an
+//! entry that carries the rule, the threshold and the time. Reviewing flags is not its work.
+
+mod evaluator;
+mod rules;
+
+pub use evaluator::Evaluator;
+pub use rules::{Finding, Rule, SILENT_SHARE, evaluate};

@@ -1,0 +1,254 @@
+//! The rules. Pure: facts, thresholds and the time in, findings out.
+
+use jiff::Timestamp;
+
+use crate::calls::{Facts, Field, RecordingState, Value};
+use crate::config::FlagThresholds;
+use crate::retention::PolicySet;
+
+/// A recording with at least this share of silence is called silent.
+pub const SILENT_SHARE: f64 = 0.95;
+
+/// Why a call is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    ShortCall,
+    LongCall,
+    SilentRecording,
+    DurationMismatch,
+    RecordingMissing,
+    RecordingFailed,
+    RecordingOverdue,
+    CallOverdue,
+    Contradiction,
+}
+
+impl Rule {
+    pub const ALL: [Self; 9] = [
+        Self::ShortCall,
+        Self::LongCall,
+        Self::SilentRecording,
+        Self::DurationMismatch,
+        Self::RecordingMissing,
+        Self::RecordingFailed,
+        Self::RecordingOverdue,
+        Self::CallOverdue,
+        Self::Contradiction,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ShortCall => "short_call",
+            Self::LongCall => "long_call",
+            Self::SilentRecording => "silent_recording",
+            Self::DurationMismatch => "duration_mismatch",
+            Self::RecordingMissing => "recording_missing",
+            Self::RecordingFailed => "recording_failed",
+            Self::RecordingOverdue => "recording_overdue",
+            Self::CallOverdue => "call_overdue",
+            Self::Contradiction => "contradiction",
+        }
+    }
+
+    /// True for rules about something that is lacking: they end by themselves when it comes.
+    #[must_use]
+    pub fn can_resolve(self) -> bool {
+        matches!(self, Self::RecordingMissing | Self::RecordingFailed | Self::RecordingOverdue | Self::CallOverdue)
+    }
+}
+
+/// A rule that applies to a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    pub rule: Rule,
+    /// In words.
+    pub reason: String,
+    /// The threshold in force, as the configuration says it.
+    pub threshold: Option<String>,
+}
+
+/// Everything that is odd about a call at a moment.
+#[must_use]
+pub fn evaluate(facts: &Facts, thresholds: &FlagThresholds, policies: &PolicySet, now: Timestamp) -> Vec<Finding> {
+    let found = [
+        short_call(facts, thresholds),
+        long_call(facts, thresholds),
+        silent_recording(facts),
+        duration_mismatch(facts, thresholds),
+        recording_missing(facts),
+        recording_failed(facts),
+        recording_overdue(facts, thresholds, now),
+        call_overdue(facts, thresholds, now),
+        contradiction(facts, thresholds, policies),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+fn finding(rule: Rule, reason: String, threshold: Option<String>) -> Option<Finding> {
+    Some(Finding { rule, reason, threshold })
+}
+
+/// The lengths that were stated, in seconds; without any, what lies between start and end.
+fn durations(facts: &Facts) -> Vec<u64> {
+    let stated: Vec<u64> = facts.numbers(Field::Duration).map(i64::cast_unsigned).collect();
+    match (stated.is_empty(), facts.time(Field::StartedAt), facts.time(Field::EndedAt)) {
+        (true, Some(start), Some(end)) if end >= start => vec![end.duration_since(start).as_secs().cast_unsigned()],
+        _ => stated,
+    }
+}
+
+fn short_call(facts: &Facts, thresholds: &FlagThresholds) -> Option<Finding> {
+    let limit = thresholds.short_call_seconds;
+    let shortest = durations(facts).into_iter().min()?;
+    if !facts.status().is_final() || !facts.had_conversation() || shortest >= limit {
+        return None;
+    }
+    finding(Rule::ShortCall, format!("{shortest} s, below {limit} s"), Some(format!("{limit} s")))
+}
+
+fn long_call(facts: &Facts, thresholds: &FlagThresholds) -> Option<Finding> {
+    let limit = thresholds.long_call_seconds;
+    let longest = durations(facts).into_iter().max()?;
+    if longest <= limit {
+        return None;
+    }
+    finding(Rule::LongCall, format!("{longest} s, above {limit} s"), Some(format!("{limit} s")))
+}
+
+fn silent_recording(facts: &Facts) -> Option<Finding> {
+    let share = facts.recordings.values().filter_map(|recording| recording.analysis.as_ref()?.1).fold(0.0, f64::max);
+    if share < SILENT_SHARE {
+        return None;
+    }
+    let reason = format!("{:.0} % of the recording is silence", share * 100.0);
+    finding(Rule::SilentRecording, reason, Some(format!("{:.0} %", SILENT_SHARE * 100.0)))
+}
+
+fn duration_mismatch(facts: &Facts, thresholds: &FlagThresholds) -> Option<Finding> {
+    let tolerance = thresholds.duration_tolerance_seconds;
+    let stated = facts.number(Field::Duration)?.cast_unsigned();
+    let receipt = &facts.ranked_recordings().next()?.receipt.as_ref()?.2;
+    let measured = receipt.audio.seconds;
+    if (measured - stated as f64).abs() <= tolerance as f64 {
+        return None;
+    }
+    let reason = format!("the sender says {stated} s, the recording lasts {measured:.1} s");
+    finding(Rule::DurationMismatch, reason, Some(format!("{tolerance} s")))
+}
+
+fn recording_missing(facts: &Facts) -> Option<Finding> {
+    if facts.recording_state() != RecordingState::Missing {
+        return None;
+    }
+    finding(Rule::RecordingMissing, "there was a conversation, but the sender named no recording".into(), None)
+}
+
+fn recording_failed(facts: &Facts) -> Option<Finding> {
+    let failed = facts.recordings.values().find(|recording| recording.state() == RecordingState::Failed)?;
+    let (_, failure) = failed.failure.as_ref()?;
+    finding(Rule::RecordingFailed, failure.reason.clone(), None)
+}
+
+fn recording_overdue(facts: &Facts, thresholds: &FlagThresholds, now: Timestamp) -> Option<Finding> {
+    let limit = thresholds.recording_overdue;
+    let pending = facts.recordings.values().filter(|recording| recording.state() == RecordingState::Pending);
+    let since = pending.map(|recording| recording.received).min()?;
+    if !has_passed(since, limit, now) {
+        return None;
+    }
+    let limit = humantime::format_duration(limit).to_string();
+    finding(Rule::RecordingOverdue, format!("the recording was announced more than {limit} ago and is not archived"), Some(limit))
+}
+
+fn call_overdue(facts: &Facts, thresholds: &FlagThresholds, now: Timestamp) -> Option<Finding> {
+    let limit = thresholds.call_overdue;
+    if !has_passed(facts.open_since()?, limit, now) {
+        return None;
+    }
+    let limit = humantime::format_duration(limit).to_string();
+    let begun = if facts.accepted_received.is_some() { "accepted" } else { "begun" };
+    finding(Rule::CallOverdue, format!("{begun} more than {limit} ago and never ended"), Some(limit))
+}
+
+fn has_passed(since: i64, limit: std::time::Duration, now: Timestamp) -> bool {
+    let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
+    since.checked_add(limit).is_some_and(|due| due <= now.as_microsecond())
+}
+
+fn contradiction(facts: &Facts, thresholds: &FlagThresholds, policies: &PolicySet) -> Option<Finding> {
+    let mut reasons: Vec<String> = Vec::new();
+    let finals: Vec<&str> = facts.statuses.iter().filter(|s| s.is_final()).map(|s| s.as_str()).collect();
+    if finals.len() > 1 {
+        reasons.push(format!("it is said to be {}", finals.join(" and ")));
+    }
+    let accepted = facts.accepted_received.is_some();
+    if accepted && finals.iter().any(|status| matches!(*status, "missed" | "rejected")) {
+        reasons.push("it is said to be accepted, and not to have been answered".into());
+    }
+    reasons.extend(conflicting_fields(facts));
+    if facts.recordings.len() > 1 {
+        reasons.push(format!("{} different recordings are named", facts.recordings.len()));
+    }
+    reasons.extend(facts.unreadable.iter().map(|field| format!("{field} can't be read")));
+    reasons.extend(conflicting_times(facts, thresholds));
+    reasons.extend(policies.basis(facts).contradiction.map(str::to_owned));
+    if facts.recordings.values().any(|r| r.receipt.as_ref().is_some_and(|(.., receipt)| !receipt.audio.complete)) {
+        reasons.push("the recording breaks off in the middle of the audio".into());
+    }
+    if reasons.is_empty() {
+        return None;
+    }
+    finding(Rule::Contradiction, reasons.join("; "), None)
+}
+
+/// Fields that can have one value only. The agent may come as a number once and as a name another time.
+fn conflicting_fields(facts: &Facts) -> Vec<String> {
+    let fields = [
+        (Field::Channel, "channels"),
+        (Field::Direction, "directions"),
+        (Field::WabaNumber, "business numbers"),
+        (Field::CustomerId, "customers"),
+        (Field::CustomerNumber, "customer numbers"),
+        (Field::Agent, "agents"),
+        (Field::StartedAt, "starts"),
+        (Field::EndedAt, "ends"),
+        (Field::Duration, "durations"),
+    ];
+    let conflict = |(field, name): (Field, &str)| {
+        let (mut numbers, mut texts) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+        for stated in facts.fields.get(&field).into_iter().flatten() {
+            match &stated.value {
+                Value::Number(number) => numbers.insert(number.to_string()),
+                Value::Text(text) if is_phone_number(text) => numbers.insert(digits(text)),
+                Value::Text(text) => texts.insert(text.clone()),
+            };
+        }
+        let most = numbers.len().max(texts.len());
+        (most > 1).then(|| format!("{most} different {name} are named"))
+    };
+    fields.into_iter().filter_map(conflict).collect()
+}
+
+fn conflicting_times(facts: &Facts, thresholds: &FlagThresholds) -> Option<String> {
+    let (start, end) = (facts.time(Field::StartedAt)?, facts.time(Field::EndedAt)?);
+    if end < start {
+        return Some("it is said to end before it started".into());
+    }
+    let between = end.duration_since(start).as_secs().cast_unsigned();
+    let stated = facts.number(Field::Duration)?.cast_unsigned();
+    (between.abs_diff(stated) > thresholds.duration_tolerance_seconds)
+        .then(|| format!("{between} s lie between start and end, the duration is said to be {stated} s"))
+}
+
+fn is_phone_number(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_digit() || " +-()".contains(c)) && text.chars().any(|c| c.is_ascii_digit())
+}
+
+fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

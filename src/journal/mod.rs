@@ -1,0 +1,16 @@
+//! The append-only journal: every fact is one entry, dense from 0, hashed into a Merkle tree as it is written.
+//!
+//! Entries carry no personal data: they commit to a body by a salted hash, and body and salt stand beside them.
+//! Appending is serialised in one writer task that commits whatever waits as one transaction. The journal does not
+//! know what bodies mean: whoever keeps a table that follows from entries takes part as a [`Projection`], in the
+//! same transaction. Nothing here updates or deletes an entry.
+
+mod body;
+mod entry;
+mod read;
+mod writer;
+
+pub use body::{Body, SALT_BYTES};
+pub use entry::{Entry, Kind};
+pub use read::{Filter, Record, Stored, damage_in_row};
+pub use writer::{AppendError, Appended, Journal, NewEntry, Projection, ProjectionError, Receipt};

@@ -1,0 +1,324 @@
+//! The one writer: takes everything that waits, commits it as one transaction, answers everybody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use super::{Body, Entry, Kind};
+use crate::clock::{Clock, from_micros};
+use crate::db::{Arg, Db, Error as DbError, Sql, Tx};
+use crate::evidence::Frontier;
+
+/// Appends that may wait at once; beyond that the sender is pushed back.
+const QUEUE_APPENDS: usize = 4096;
+/// Bodies that may wait at once, in KiB.
+const QUEUE_KIB: usize = 64 * 1024;
+/// Entries in one transaction at most.
+const BATCH_ENTRIES: usize = 1024;
+/// Pauses between attempts at a batch while the database is out of reach; after the last the caller hears of it.
+const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
+
+/// An entry to be appended.
+#[derive(Clone, Debug)]
+pub struct NewEntry {
+    pub kind: Kind,
+    pub actor: String,
+    pub subject: Option<String>,
+    pub body: Body,
+    /// Only where the request reached us notably earlier than it is appended.
+    pub received_at: Option<Timestamp>,
+    pub reason: Option<String>,
+}
+
+/// An entry that was just appended, with its content, for projections.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    pub entry: Entry,
+    pub body: Arc<[u8]>,
+}
+
+/// What the appender gets back, once the entry is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub seq: u64,
+    /// Set where the entry went into quarantine because it could not be projected.
+    pub quarantined: Option<&'static str>,
+}
+
+/// Keeps tables that follow from entries, in the transaction that appends them.
+#[async_trait]
+pub trait Projection: Send + Sync {
+    /// Takes a batch in. It must give the same rows whatever the batches were.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Entry`] where one entry can't be taken in: that entry is appended as quarantined instead.
+    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<(), ProjectionError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectionError {
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error("an entry can't be folded: {0}")]
+    Entry(String),
+}
+
+/// Why an entry was not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error("the journal's queue is full: try again in a second")]
+    QueueFull,
+    #[error("the journal can't be written: {0}")]
+    Unavailable(Arc<DbError>),
+    #[error("the journal's writer has stopped")]
+    Stopped,
+}
+
+struct Job {
+    entries: Vec<NewEntry>,
+    answer: oneshot::Sender<Result<Vec<Receipt>, AppendError>>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// A handle on the journal; cheap to clone. The writer task ends when the last handle is gone.
+#[derive(Clone)]
+pub struct Journal {
+    pub(super) db: Db,
+    queue: mpsc::Sender<Job>,
+    room: Arc<Semaphore>,
+    size: watch::Sender<u64>,
+}
+
+impl Journal {
+    /// Starts the writer task.
+    #[must_use]
+    pub fn start(db: Db, clock: Clock, projections: Vec<Arc<dyn Projection>>) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE_APPENDS);
+        let size = watch::Sender::new(0);
+        let writer = Writer { db: db.clone(), clock, projections, size: size.clone() };
+        tokio::spawn(writer.run(jobs));
+        Self { db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), size }
+    }
+
+    /// Appends entries, together and in this order; returns when they are durable.
+    ///
+    /// # Errors
+    /// The database refuses; whether the entries took effect is then unknown only after a lost commit, and appending
+    /// the same [`NewEntry`] again gives back the entry that exists.
+    pub async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<Receipt>, AppendError> {
+        let room = Arc::clone(&self.room).acquire_many_owned(kib(&entries)).await;
+        let (answer, done) = oneshot::channel();
+        let job = Job { entries, answer, _room: room.map_err(|_| AppendError::Stopped)? };
+        self.queue.send(job).await.map_err(|_| AppendError::Stopped)?;
+        done.await.map_err(|_| AppendError::Stopped)?
+    }
+
+    /// Like [`Journal::append`], but pushes back at once when too much waits.
+    ///
+    /// # Errors
+    /// Also [`AppendError::QueueFull`]: nothing was taken.
+    pub async fn try_append(&self, entries: Vec<NewEntry>) -> Result<Vec<Receipt>, AppendError> {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(kib(&entries));
+        let (answer, done) = oneshot::channel();
+        let job = Job { entries, answer, _room: room.map_err(|_| AppendError::QueueFull)? };
+        self.queue.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AppendError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Stopped,
+        })?;
+        done.await.map_err(|_| AppendError::Stopped)?
+    }
+
+    /// Tells the journal's size whenever it grows. Only a hint: other processes append too, so poll beside it.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.size.subscribe()
+    }
+
+    /// How many appends wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        QUEUE_APPENDS - self.queue.capacity()
+    }
+}
+
+fn kib(entries: &[NewEntry]) -> u32 {
+    let bytes: usize = entries.iter().map(|entry| entry.body.bytes.len() + 512).sum();
+    // One oversized append may take the whole room, but must be able to.
+    u32::try_from(bytes.div_ceil(1024).min(QUEUE_KIB)).unwrap_or(1)
+}
+
+struct Writer {
+    db: Db,
+    clock: Clock,
+    projections: Vec<Arc<dyn Projection>>,
+    size: watch::Sender<u64>,
+}
+
+impl Writer {
+    async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut batch = Vec::new();
+        while jobs.recv_many(&mut batch, BATCH_ENTRIES).await > 0 {
+            let entries: Vec<NewEntry> = batch.iter_mut().flat_map(|job| job.entries.clone()).collect();
+            metrics::histogram!("callvault_journal_batch_entries").record(entries.len() as f64);
+            let outcome = self.append(&entries).await;
+            self.answer(std::mem::take(&mut batch), outcome);
+        }
+    }
+
+    fn answer(&self, batch: Vec<Job>, outcome: Result<Vec<Receipt>, DbError>) {
+        match outcome {
+            Ok(receipts) => {
+                let mut receipts = receipts.into_iter();
+                for job in batch {
+                    let own = receipts.by_ref().take(job.entries.len()).collect();
+                    // The asker may have hung up; the entry stands all the same.
+                    let _ = job.answer.send(Ok(own));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, entries = batch.len(), "journal batch could not be written");
+                let error = Arc::new(error);
+                for job in batch {
+                    let _ = job.answer.send(Err(AppendError::Unavailable(Arc::clone(&error))));
+                }
+            }
+        }
+    }
+
+    /// Appends a batch; where the outcome of an attempt is unknown, the next looks first for what is already there.
+    async fn append(&self, entries: &[NewEntry]) -> Result<Vec<Receipt>, DbError> {
+        let mut pauses = RETRY_PAUSES.into_iter();
+        let mut repeated = false;
+        loop {
+            let error = match self.attempt(entries, repeated).await {
+                Ok(receipts) => return Ok(receipts),
+                Err(ProjectionError::Entry(why)) => {
+                    tracing::warn!(why, "a batch is taken apart: one of its entries can't be folded");
+                    return self.one_by_one(entries).await;
+                }
+                Err(ProjectionError::Db(error)) if !error.is_outage() && !error.is_unique_violation() => {
+                    tracing::warn!(%error, "a batch is taken apart: the database refuses one of its entries");
+                    return self.one_by_one(entries).await;
+                }
+                Err(ProjectionError::Db(error)) => error,
+            };
+            let Some(pause) = pauses.next() else { return Err(error) };
+            repeated = true;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Each entry in a transaction of its own, so that one bad event never holds up the others.
+    async fn one_by_one(&self, entries: &[NewEntry]) -> Result<Vec<Receipt>, DbError> {
+        let mut receipts = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let one = std::slice::from_ref(entry);
+            let done = match self.attempt(one, true).await {
+                Err(ProjectionError::Db(error)) if error.is_outage() => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, kind = entry.kind.as_str(), "entry quarantined: it can't be projected");
+                    let quarantined = NewEntry {
+                        kind: Kind::WebhookQuarantined,
+                        subject: None,
+                        reason: Some("projection_failed".into()),
+                        ..entry.clone()
+                    };
+                    let receipts = self.attempt(&[quarantined], true).await.map_err(into_db_error)?;
+                    receipts.into_iter().map(|r| Receipt { quarantined: Some("projection_failed"), ..r }).collect()
+                }
+                Ok(done) => done,
+            };
+            receipts.extend(done);
+        }
+        Ok(receipts)
+    }
+
+    async fn attempt(&self, entries: &[NewEntry], repeated: bool) -> Result<Vec<Receipt>, ProjectionError> {
+        let mut tx = self.db.begin().await?;
+        let head = Sql::Split {
+            sqlite: "select size, at, frontier from journal_head where id = 1",
+            postgres: "select size, at, frontier from journal_head where id = 1 for update",
+        };
+        let row = tx.fetch_optional(head, &[]).await?;
+        let row = row.ok_or_else(|| DbError::Damaged("the journal's head row is missing".into()))?;
+        let size = u64::try_from(row.int("size")?).unwrap_or_default();
+        let mut frontier = Frontier::from_bytes(size, &row.bytes("frontier")?)
+            .ok_or_else(|| DbError::Damaged("the journal's head row does not fit its size".into()))?;
+        let at = self.clock.now().max(from_micros(row.int("at")?));
+
+        let mut receipts = Vec::with_capacity(entries.len());
+        let mut appended = Vec::with_capacity(entries.len());
+        let (mut rows, mut bodies) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
+        for new in entries {
+            let hash = new.body.hash();
+            if repeated && let Some(seq) = existing(&mut tx, &hash).await? {
+                receipts.push(Receipt { seq, quarantined: None });
+                continue;
+            }
+            let entry = Entry {
+                seq: frontier.size(),
+                at,
+                received_at: new.received_at,
+                kind: new.kind,
+                actor: new.actor.clone(),
+                subject: new.subject.clone(),
+                body: hash,
+                reason: new.reason.clone(),
+            };
+            receipts.push(Receipt { seq: entry.seq, quarantined: None });
+            let canonical = entry.canonical();
+            let leaf = Entry::leaf(&canonical);
+            frontier.push(leaf);
+            rows.push(row_of(&entry, canonical, &leaf));
+            bodies.push(vec![
+                Arg::Int(entry.seq.cast_signed()),
+                Arg::from(&new.body.salt[..]),
+                Arg::Bytes(Arc::clone(&new.body.bytes)),
+            ]);
+            appended.push(Appended { entry, body: Arc::clone(&new.body.bytes) });
+        }
+        if appended.is_empty() {
+            return Ok(receipts);
+        }
+        tx.execute_rows("insert into journal (seq, at, kind, subject, body_hash, entry, leaf)", &rows, "").await?;
+        tx.execute_rows("insert into journal_bodies (seq, salt, body)", &bodies, "").await?;
+        for projection in &self.projections {
+            projection.apply(&mut tx, &appended).await?;
+        }
+        tx.execute(
+            "update journal_head set size = $1, at = $2, frontier = $3 where id = 1",
+            &[Arg::Int(frontier.size().cast_signed()), Arg::Int(at.as_microsecond()), Arg::from(frontier.to_bytes())],
+        )
+        .await?;
+        tx.commit().await?;
+        self.size.send_replace(frontier.size());
+        Ok(receipts)
+    }
+}
+
+fn row_of(entry: &Entry, canonical: String, leaf: &[u8]) -> Vec<Arg> {
+    vec![
+        Arg::Int(entry.seq.cast_signed()),
+        Arg::Int(entry.at.as_microsecond()),
+        Arg::from(entry.kind.as_str()),
+        Arg::from(entry.subject.clone()),
+        Arg::from(&entry.body[..]),
+        Arg::from(canonical),
+        Arg::from(leaf),
+    ]
+}
+
+async fn existing(tx: &mut Tx, hash: &[u8]) -> Result<Option<u64>, DbError> {
+    let row = tx.fetch_optional("select seq from journal where body_hash = $1", &[Arg::from(hash)]).await?;
+    row.map(|row| row.int("seq").map(i64::cast_unsigned)).transpose()
+}
+
+fn into_db_error(error: ProjectionError) -> DbError {
+    match error {
+        ProjectionError::Db(error) => error,
+        ProjectionError::Entry(why) => DbError::Damaged(why),
+    }
+}

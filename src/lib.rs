@@ -1,0 +1,9 @@
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod evidence;
+pub mod journal;
+pub mod intake;
+pub mod calls;
+pub mod retention;
+pub mod objects;

@@ -1,0 +1,276 @@
+//! Objects as read-only files below one folder, each with a sidecar that holds its lock.
+//!
+//! An object appears whole: a complete, synced file is hard-linked to its name, and a link never replaces a name. The
+//! sidecar `<name>.retention.json` is the only thing that ever changes, and only to a later date or a hold.
+
+mod durable;
+mod sidecar;
+
+use std::fs;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
+
+use super::key::is_sound;
+use super::{ByteStream, Content, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use sidecar::Sidecar;
+
+/// Where files are made before they get their name; empty while nothing is under way.
+const STAGING: &str = ".staging";
+const READ_ONLY: u32 = 0o444;
+/// Read and written at once when streaming or comparing, in bytes.
+const BLOCK: usize = 256 * 1024;
+
+/// The store on a local file system; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct FsStore {
+    root: Arc<Path>,
+}
+
+impl FsStore {
+    /// Opens (and makes, where it is missing) the store below `root`.
+    ///
+    /// # Errors
+    /// The folder can't be made.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        durable::create_dir_all(&root.join(STAGING))?;
+        Ok(Self { root: root.into() })
+    }
+
+    /// Removes what an interrupted run left before it got its name. Only for the process that alone writes here.
+    ///
+    /// # Errors
+    /// As the file system reports them.
+    pub fn clear_staging(&self) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(self.root.join(STAGING))? {
+            fs::remove_file(entry?.path())?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn path(&self, key: &str) -> Result<PathBuf, StoreError> {
+        if is_sound(key) && !key.ends_with(sidecar::SUFFIX) {
+            Ok(self.root.join(key))
+        } else {
+            Err(StoreError::InvalidKey(key.to_owned()))
+        }
+    }
+
+    /// A name of its own in the staging folder.
+    fn staged(&self) -> PathBuf {
+        self.root.join(STAGING).join(uuid::Uuid::now_v7().to_string())
+    }
+
+    fn put_blocking(&self, key: &str, content: &Content, retain_until: Timestamp) -> Result<ObjectInfo, StoreError> {
+        let path = self.path(key)?;
+        let folder = path.parent().ok_or_else(|| StoreError::InvalidKey(key.to_owned()))?;
+        durable::create_dir_all(folder)?;
+        let created = self.link(&path, content)?;
+        if !created && !same_bytes(&path, content)? {
+            return Err(StoreError::Conflict(key.to_owned()));
+        }
+        let size = fs::metadata(&path)?.len();
+        // The link is made durable with the sidecar's name: both are in the same folder.
+        let sidecar = match Sidecar::read(&path, key)? {
+            Some(known) if known.retain_until >= retain_until => known,
+            known => {
+                let legal_hold = known.is_some_and(|sidecar| sidecar.legal_hold);
+                let new = Sidecar { retain_until, legal_hold, size_bytes: size, sha256: content.sha256_hex() };
+                new.write(&path, &self.staged())?;
+                new
+            }
+        };
+        durable::sync_dir(folder)?;
+        Ok(sidecar.info(key, size))
+    }
+
+    /// Gives a complete file its name; `false` where the name is taken.
+    fn link(&self, path: &Path, content: &Content) -> Result<bool, StoreError> {
+        if path.exists() {
+            return Ok(false);
+        }
+        let (source, ours) = match content {
+            Content::File { path: source, .. } => {
+                fs::set_permissions(source, fs::Permissions::from_mode(READ_ONLY))?;
+                fs::File::open(source)?.sync_all()?;
+                (source.clone(), false)
+            }
+            Content::Bytes(bytes) => {
+                let staged = self.staged();
+                durable::write_new(&staged, bytes, READ_ONLY)?;
+                (staged, true)
+            }
+        };
+        let linked = match fs::hard_link(&source, path) {
+            // The spool lies on another file system: the bytes have to be copied after all.
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let staged = self.staged();
+                fs::copy(&source, &staged)?;
+                fs::File::open(&staged)?.sync_all()?;
+                let linked = fs::hard_link(&staged, path);
+                fs::remove_file(&staged)?;
+                linked
+            }
+            other => other,
+        };
+        if ours {
+            fs::remove_file(&source)?;
+        }
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn head_blocking(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
+        let path = self.path(key)?;
+        let size = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let info = match Sidecar::read(&path, key)? {
+            Some(sidecar) => sidecar.info(key, size),
+            None => ObjectInfo { key: key.to_owned(), size, version: None, retain_until: None, legal_hold: false },
+        };
+        Ok(Some(info))
+    }
+
+    fn change_lock(&self, key: &str, change: impl FnOnce(Sidecar) -> Result<Sidecar, StoreError>) -> Result<(), StoreError> {
+        let path = self.path(key)?;
+        let known = Sidecar::read(&path, key)?.ok_or_else(|| StoreError::NotFound(key.to_owned()))?;
+        change(known)?.write(&path, &self.staged())
+    }
+
+    /// Every object below a folder, sent one by one.
+    fn walk(&self, folder: &Path, prefix: &str, send: &mut dyn FnMut(Result<ObjectInfo, StoreError>) -> bool) -> io::Result<bool> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            let key = path.strip_prefix(&self.root).unwrap_or(&path).to_string_lossy().into_owned();
+            if key.starts_with('.') || key.ends_with(sidecar::SUFFIX) {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                let below = format!("{key}/");
+                if (below.starts_with(prefix) || prefix.starts_with(&below)) && !self.walk(&path, prefix, send)? {
+                    return Ok(false);
+                }
+            } else if key.starts_with(prefix) {
+                let info = self.head_blocking(&key).transpose();
+                if info.is_some_and(|info| !send(info)) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Content {
+    fn sha256_hex(&self) -> String {
+        match self {
+            Self::File { sha256, .. } => hex::encode(sha256),
+            Self::Bytes(bytes) => hex::encode(Sha256::digest(bytes)),
+        }
+    }
+}
+
+fn same_bytes(path: &Path, content: &Content) -> io::Result<bool> {
+    match content {
+        Content::Bytes(bytes) => Ok(fs::read(path)? == bytes[..]),
+        Content::File { size, sha256, .. } => {
+            if fs::metadata(path)?.len() != *size {
+                return Ok(false);
+            }
+            let (mut file, mut hash, mut block) = (fs::File::open(path)?, Sha256::new(), vec![0; BLOCK]);
+            loop {
+                match file.read(&mut block)? {
+                    0 => return Ok(hash.finalize()[..] == sha256[..]),
+                    n => hash.update(&block[..n]),
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FsStore {
+    async fn put_new(&self, key: &ObjectKey, content: Content, retain_until: Timestamp) -> Result<ObjectInfo, StoreError> {
+        let (store, key) = (self.clone(), key.path());
+        blocking(move || store.put_blocking(&key, &content, retain_until)).await
+    }
+
+    async fn get(&self, key: &str, _: Option<&str>, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        let path = self.path(key)?;
+        let mut file = tokio::fs::File::open(&path).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::NotFound(key.to_owned()),
+            _ => StoreError::Io(error),
+        })?;
+        let length = match range {
+            None => u64::MAX,
+            Some(range) => {
+                file.seek(io::SeekFrom::Start(range.start)).await?;
+                range.end.saturating_sub(range.start)
+            }
+        };
+        Ok(ReaderStream::with_capacity(file.take(length), BLOCK).boxed())
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || store.head_blocking(&key)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<ObjectInfo, StoreError>>, StoreError> {
+        let (store, prefix) = (self.clone(), prefix.to_owned());
+        let (sender, receiver) = tokio::sync::mpsc::channel(64);
+        tokio::task::spawn_blocking(move || {
+            let root = Arc::clone(&store.root);
+            let mut send = |info| sender.blocking_send(info).is_ok();
+            if let Err(error) = store.walk(&root, &prefix, &mut send) {
+                send(Err(error.into()));
+            }
+        });
+        let stream = futures_util::stream::unfold(receiver, async |mut receiver| {
+            let next = receiver.recv().await?;
+            Some((next, receiver))
+        });
+        Ok(stream.boxed())
+    }
+
+    async fn extend_retention(&self, key: &str, until: Timestamp) -> Result<(), StoreError> {
+        let (store, key) = (self.clone(), key.to_owned());
+        let change = move || {
+            store.change_lock(&key, |known| {
+                if until < known.retain_until {
+                    return Err(StoreError::Shortened { key: key.clone(), until: known.retain_until });
+                }
+                Ok(Sidecar { retain_until: until, ..known })
+            })
+        };
+        blocking(change).await
+    }
+
+    async fn set_legal_hold(&self, key: &str, on: bool) -> Result<(), StoreError> {
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || store.change_lock(&key, |known| Ok(Sidecar { legal_hold: on, ..known }))).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Io(io::Error::other(error)))?
+}

@@ -1,0 +1,63 @@
+//! The lock of an object, in a small JSON file beside it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::super::{ObjectInfo, StoreError};
+use super::durable;
+
+pub(super) const SUFFIX: &str = ".retention.json";
+
+/// What the sidecar says. The object's own hash stands in it so that `sha256sum` can check a file without us.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sidecar {
+    pub(super) retain_until: Timestamp,
+    pub(super) legal_hold: bool,
+    pub(super) size_bytes: u64,
+    pub(super) sha256: String,
+}
+
+impl Sidecar {
+    pub(super) fn read(object: &Path, key: &str) -> Result<Option<Self>, StoreError> {
+        let text = match fs::read(path(object)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| StoreError::Lock { key: key.to_owned(), why: error.to_string() })
+    }
+
+    /// Replaces the sidecar as a whole, durably.
+    pub(super) fn write(&self, object: &Path, staged: &Path) -> Result<(), StoreError> {
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        durable::write_new(staged, &text, 0o644)?;
+        fs::rename(staged, path(object))?;
+        if let Some(folder) = object.parent() {
+            durable::sync_dir(folder)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn info(&self, key: &str, size: u64) -> ObjectInfo {
+        ObjectInfo {
+            key: key.to_owned(),
+            size,
+            version: None,
+            retain_until: Some(self.retain_until),
+            legal_hold: self.legal_hold,
+        }
+    }
+}
+
+fn path(object: &Path) -> PathBuf {
+    let mut path = object.as_os_str().to_owned();
+    path.push(SUFFIX);
+    path.into()
+}
