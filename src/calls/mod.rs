@@ -11,7 +11,7 @@ mod read;
 pub mod records;
 mod view;
 
-pub use facts::{Facts, Field, FoldError, RecordingFacts, Stated, Value};
+pub use facts::{Facts, Field, FlagFacts, FoldError, RecordingFacts, Stated, Value};
 pub use project::{CallProjection, Columns, RecordingRow};
 pub use read::{Calls, Work};
 pub use view::{Call, Customer, FlagView, RecordingState, RecordingView};

@@ -37,6 +37,8 @@ pub struct Intent {
     pub vcon_key: String,
     pub vcon_uuid: uuid::Uuid,
     pub vcon_created_at: Timestamp,
+    /// Where the recording can be had from this archive, for the call record.
+    pub url: String,
     /// The last entry that the call record takes in.
     pub last_seq: u64,
 }

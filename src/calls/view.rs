@@ -132,6 +132,9 @@ impl Facts {
     #[must_use]
     pub fn call(&self) -> Call {
         let mut recordings: Vec<RecordingView> = self.ranked_recordings().map(RecordingFacts::view).collect();
+        // Two addresses may have led to the same bytes: that is one recording.
+        let mut seen = std::collections::BTreeSet::new();
+        recordings.retain(|view| view.sha256.as_ref().is_none_or(|sha256| seen.insert(sha256.clone())));
         let first = if recordings.is_empty() { RecordingView::bare(self.recording_state()) } else { recordings.remove(0) };
         Call {
             call_id: self.call_id.clone(),
@@ -323,6 +326,12 @@ impl FlagFacts {
             (Some((raised, _)), Some((resolved, _))) => raised > resolved,
             (raised, _) => raised.is_some(),
         }
+    }
+
+    /// The reason of the latest raising.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.raised.as_ref().map_or("", |(_, reason)| reason)
     }
 
     fn view(&self, rule: &str) -> Option<FlagView> {

@@ -88,12 +88,66 @@ impl Journal {
         self.db.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
     }
 
+    /// How often the journal holds a body about a subject, byte for byte.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn count_of_body(&self, subject: &str, body: &[u8]) -> Result<u64> {
+        let sql = "select count(*) as n from journal j join journal_bodies b on b.seq = j.seq
+                   where j.subject = $1 and b.body = $2";
+        let row = self.db.fetch_one(sql, &[Arg::from(subject), Arg::from(body)]).await?;
+        Ok(row.int("n")?.cast_unsigned())
+    }
+
+    /// Up to `limit` entries without a subject, with `seq` at or after `from`.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub async fn without_subject(&self, from: u64, limit: u64) -> Result<Vec<Record>> {
+        let sql = format!(
+            "select {COLUMNS} from journal j left join journal_bodies b on b.seq = j.seq
+             where j.subject is null and j.seq >= $1 order by j.seq limit $2"
+        );
+        let params = [Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))];
+        self.db.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
+    }
+
+    /// How many calls entries below `size` speak of.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn call_subjects(&self, size: u64) -> Result<u64> {
+        let sql = "select count(distinct subject) as n from journal where subject is not null and subject not like '%:%' and seq < $1";
+        Ok(self.db.fetch_one(sql, &[Arg::Int(sql_seq(size))]).await?.int("n")?.cast_unsigned())
+    }
+
+    /// Calls that entries below `size` speak of and that have no row, by their keys; at most `limit`.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn subjects_without_call(&self, size: u64, limit: u64) -> Result<Vec<String>> {
+        let sql = "select distinct j.subject from journal j left join calls c on c.subject = j.subject
+                   where j.subject is not null and j.subject not like '%:%' and j.seq < $1 and c.subject is null limit $2";
+        let rows = self.db.fetch_all(sql, &[Arg::Int(sql_seq(size)), Arg::Int(sql_seq(limit))]).await?;
+        rows.iter().map(|row| row.text("subject")).collect()
+    }
+
     /// The number of entries.
     ///
     /// # Errors
     /// The database.
     pub async fn size(&self) -> Result<u64> {
         Ok(self.db.fetch_one("select size from journal_head where id = 1", &[]).await?.int("size")?.cast_unsigned())
+    }
+
+    /// Looks whether another process appended, and wakes those who watch if so.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn look(&self) -> Result<()> {
+        let size = self.size().await?;
+        self.announce(size);
+        Ok(())
     }
 
     /// The frontier of the tree over all entries.

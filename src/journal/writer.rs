@@ -137,6 +137,11 @@ impl Journal {
         self.size.subscribe()
     }
 
+    /// Tells watchers of a size, if it is news.
+    pub(super) fn announce(&self, size: u64) {
+        self.size.send_if_modified(|known| std::mem::replace(known, size.max(*known)) < size);
+    }
+
     /// How many appends wait.
     #[must_use]
     pub fn waiting(&self) -> usize {

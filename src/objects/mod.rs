@@ -11,8 +11,10 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 pub use fs::FsStore;
 pub use key::ObjectKey;
@@ -79,4 +81,16 @@ pub trait ObjectStore: Send + Sync {
 
     /// Places or lifts a legal hold.
     async fn set_legal_hold(&self, key: &str, on: bool) -> Result<(), StoreError>;
+}
+
+/// The SHA-256 of a stream, lower-case hex.
+///
+/// # Errors
+/// The stream breaks off.
+pub async fn sha256_of(mut bytes: ByteStream) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    while let Some(chunk) = bytes.next().await {
+        hash.update(&chunk?);
+    }
+    Ok(hex::encode(hash.finalize()))
 }

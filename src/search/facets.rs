@@ -6,9 +6,10 @@ use std::str::FromStr;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, civil::Date};
 use tantivy::columnar::{Cardinality, Column, StrColumn};
-use tantivy::{DocId, SegmentReader};
+use tantivy::{DocId, SegmentReader, Term};
 
 use super::error::QueryError;
+use super::plan::bisect;
 use super::schema::SORT_AT;
 
 /// What matching calls can be counted by.
@@ -78,71 +79,69 @@ pub(super) fn merge(into: &mut Counts, from: Counts) {
 pub(super) struct Counter {
     facet: Facet,
     kind: Kind,
+    /// What one more document adds: 1, or -1 where deleted ones are taken off again.
+    step: i64,
 }
 
 enum Kind {
     /// The segment has no values.
     Nothing,
-    Values {
-        column: StrColumn,
-        counts: Vec<u64>,
-        buffer: Vec<Option<u64>>,
-    },
+    Values(Values),
     Days(Days),
 }
 
 impl Counter {
     pub(super) fn new(facet: Facet, reader: &SegmentReader, tz: &TimeZone) -> tantivy::Result<Self> {
         let kind = match facet.column() {
-            Some(name) => reader.fast_fields().str(name)?.map(|column| Kind::Values {
-                counts: vec![0; column.num_terms()],
-                column,
-                buffer: Vec::new(),
-            }),
-            None => reader
-                .fast_fields()
-                .column_opt::<i64>(SORT_AT)?
-                .map(|times| Kind::Days(Days { times, tz: tz.clone(), counts: HashMap::new(), current: None })),
+            Some(name) => reader.fast_fields().str(name)?.map(|column| Kind::Values(Values::new(column))),
+            None => {
+                let times = reader.fast_fields().column_opt::<i64>(SORT_AT)?;
+                times.map(|times| Kind::Days(Days { times, tz: tz.clone(), counts: HashMap::new(), current: None }))
+            }
         };
-        Ok(Self { facet, kind: kind.unwrap_or(Kind::Nothing) })
+        Ok(Self { facet, kind: kind.unwrap_or(Kind::Nothing), step: 1 })
     }
 
-    /// Counts matching documents that are not deleted.
+    /// Counts every document of the segment, deleted ones too, without looking at them. From then
+    /// on [`Self::count`] takes off.
+    pub(super) fn count_all(&mut self, reader: &SegmentReader) -> tantivy::Result<()> {
+        self.step = -1;
+        match (&mut self.kind, self.facet.column()) {
+            (Kind::Values(values), Some(name)) => values.count_all(reader, name)?,
+            (Kind::Days(days), _) => days.count_all(reader.max_doc()),
+            (Kind::Nothing | Kind::Values(_), _) => {}
+        }
+        Ok(())
+    }
+
+    /// Counts documents, given in their order.
     pub(super) fn count(&mut self, docs: &[DocId]) {
         match &mut self.kind {
             Kind::Nothing => {}
-            Kind::Values { column, counts, buffer } => {
-                let ords = column.ords();
-                if ords.get_cardinality() == Cardinality::Multivalued {
-                    for ord in docs.iter().flat_map(|doc| ords.values_for_doc(*doc)) {
-                        bump(counts, ord);
-                    }
-                } else {
-                    buffer.clear();
-                    buffer.resize(docs.len(), None);
-                    ords.first_vals(docs, buffer);
-                    buffer.iter().flatten().for_each(|ord| bump(counts, *ord));
-                }
-            }
-            Kind::Days(days) => docs.iter().for_each(|doc| days.count(*doc)),
+            Kind::Values(values) => values.count(docs, self.step),
+            Kind::Days(days) => days.count(docs, self.step),
         }
     }
 
     pub(super) fn finish(self, into: &mut Counts) -> tantivy::Result<()> {
         let sums = into.entry(self.facet.as_str().to_owned()).or_default();
+        let mut add = |value: String, count: i64| match u64::try_from(count) {
+            Ok(count) if count > 0 => *sums.entry(value).or_default() += count,
+            _ => {}
+        };
         match self.kind {
             Kind::Nothing => {}
-            Kind::Values { column, counts, .. } => {
+            Kind::Values(values) => {
                 let mut value = String::new();
-                for (ord, count) in (0..).zip(counts).filter(|(_, count)| *count > 0) {
-                    if column.ord_to_str(ord, &mut value)? {
-                        *sums.entry(value.clone()).or_default() += count;
+                for (ord, count) in (0..).zip(values.counts).filter(|(_, count)| *count > 0) {
+                    if values.column.ord_to_str(ord, &mut value)? {
+                        add(value.clone(), count);
                     }
                 }
             }
             Kind::Days(days) => {
                 for (day, count) in days.finish() {
-                    *sums.entry(day.map_or_else(|| "unknown".to_owned(), |day| day.to_string())).or_default() += count;
+                    add(day.map_or_else(|| "unknown".to_owned(), |day| day.to_string()), count);
                 }
             }
         }
@@ -150,10 +149,58 @@ impl Counter {
     }
 }
 
-fn bump(counts: &mut [u64], ord: u64) {
+/// Counts the values of a column.
+struct Values {
+    column: StrColumn,
+    /// By ordinal.
+    counts: Vec<i64>,
+    ords: Vec<u64>,
+    rows: Vec<u32>,
+    docs: Vec<DocId>,
+}
+
+impl Values {
+    fn new(column: StrColumn) -> Self {
+        let counts = vec![0; column.num_terms()];
+        Self { column, counts, ords: Vec::new(), rows: Vec::new(), docs: Vec::new() }
+    }
+
+    fn count(&mut self, docs: &[DocId], step: i64) {
+        let column = self.column.ords();
+        let rows = if column.get_cardinality() == Cardinality::Full {
+            docs
+        } else {
+            self.rows.clear();
+            self.docs.clear();
+            column.row_ids_for_docs(docs, &mut self.docs, &mut self.rows);
+            &self.rows
+        };
+        self.ords.resize(rows.len(), 0);
+        column.values.get_vals(rows, &mut self.ords);
+        for ord in &self.ords {
+            bump(&mut self.counts, *ord, step);
+        }
+    }
+
+    /// The index knows in how many documents each value occurs.
+    fn count_all(&mut self, reader: &SegmentReader, name: &str) -> tantivy::Result<()> {
+        let field = reader.schema().get_field(name)?;
+        let index = reader.inverted_index(field)?;
+        let mut value = String::new();
+        for ord in 0..self.column.num_terms() as u64 {
+            if self.column.ord_to_str(ord, &mut value)? {
+                let count = index.doc_freq(&Term::from_field_text(field, &value))?;
+                bump(&mut self.counts, ord, i64::from(count));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bump(counts: &mut [i64], ord: u64, step: i64) {
     // An ordinal beyond the dictionary would be damage, which the checksums find.
     if let Some(count) = usize::try_from(ord).ok().and_then(|ord| counts.get_mut(ord)) {
-        *count += 1;
+        *count += step;
     }
 }
 
@@ -162,7 +209,7 @@ fn bump(counts: &mut [u64], ord: u64) {
 struct Days {
     times: Column<i64>,
     tz: TimeZone,
-    counts: HashMap<Option<Date>, u64>,
+    counts: HashMap<Option<Date>, i64>,
     current: Option<Day>,
 }
 
@@ -170,42 +217,68 @@ struct Day {
     date: Option<Date>,
     /// In microseconds, the end excluded.
     span: std::ops::Range<i64>,
-    count: u64,
+    count: i64,
 }
 
 impl Days {
-    fn count(&mut self, doc: DocId) {
-        let time = self.times.values.get_val(doc);
-        match &mut self.current {
-            Some(day) if day.span.contains(&time) => day.count += 1,
-            _ => {
-                self.close();
-                let (date, span) = self.day(time);
-                self.current = Some(Day { date, span, count: 1 });
+    fn count(&mut self, docs: &[DocId], step: i64) {
+        let ([first, .., last] | [first @ last]) = docs else { return };
+        let ends = [self.times.values.get_val(*first), self.times.values.get_val(*last)];
+        if let Some(day) = &mut self.current
+            && ends.iter().all(|time| day.span.contains(time))
+        {
+            // What lies between two calls of a day is of that day.
+            day.count += step * docs.len() as i64;
+            return;
+        }
+        for doc in docs {
+            let time = self.times.values.get_val(*doc);
+            self.enter(time).count += step;
+        }
+    }
+
+    fn count_all(&mut self, max_doc: DocId) {
+        let mut doc = 0;
+        while doc < max_doc {
+            let start = self.enter(self.times.values.get_val(doc)).span.start;
+            let next = bisect(max_doc, |doc| self.times.values.get_val(doc) >= start).max(doc + 1);
+            if let Some(day) = &mut self.current {
+                day.count += i64::from(next - doc);
             }
+            doc = next;
         }
     }
 
-    fn close(&mut self) {
-        if let Some(day) = self.current.take() {
-            *self.counts.entry(day.date).or_default() += day.count;
-        }
+    /// The day of `time`, which becomes the current one.
+    fn enter(&mut self, time: i64) -> &mut Day {
+        let same = self.current.take().and_then(|day| match day.span.contains(&time) {
+            true => Some(day),
+            false => {
+                *self.counts.entry(day.date).or_default() += day.count;
+                None
+            }
+        });
+        let day = same.unwrap_or_else(|| self.day(time));
+        self.current.insert(day)
     }
 
-    fn day(&self, time: i64) -> (Option<Date>, std::ops::Range<i64>) {
+    fn day(&self, time: i64) -> Day {
         let zoned = Timestamp::from_microsecond(time).map(|time| time.to_zoned(self.tz.clone()));
         let span = |date: Date| {
             let start = date.to_zoned(self.tz.clone())?.start_of_day()?;
             let end = date.checked_add(1.day())?.to_zoned(self.tz.clone())?.start_of_day()?;
             Ok::<_, jiff::Error>(start.timestamp().as_microsecond()..end.timestamp().as_microsecond())
         };
-        // At the ends of the calendar: the date, looked up for each call, or none.
         let date = zoned.map(|zoned| zoned.date()).ok();
-        (date, date.and_then(|date| span(date).ok()).unwrap_or(0..0))
+        // At the ends of the calendar a day has no span, and is looked up for every call.
+        let span = date.and_then(|date| span(date).ok()).unwrap_or(time..time);
+        Day { date, span, count: 0 }
     }
 
-    fn finish(mut self) -> HashMap<Option<Date>, u64> {
-        self.close();
+    fn finish(mut self) -> HashMap<Option<Date>, i64> {
+        if let Some(day) = self.current.take() {
+            *self.counts.entry(day.date).or_default() += day.count;
+        }
         self.counts
     }
 }

@@ -52,6 +52,8 @@ pub(super) fn gather(searcher: &Searcher, query: &dyn Query, plan: &Plan<'_>) ->
     let segments = (0..).zip(searcher.segment_readers());
     let one = |(ordinal, reader)| Segment::new(plan, ordinal, reader)?.gather(weight.as_ref());
     let mut all = Gathered::default();
+    // Asked for and without values is an answer too.
+    all.facets.extend(plan.facets.iter().map(|facet| (facet.as_str().to_owned(), Default::default())));
     for part in searcher.index().search_executor().map(one, segments)? {
         all.total += part.total;
         all.hits.extend(part.hits);
@@ -97,11 +99,16 @@ impl<'a> Segment<'a> {
         let plan = self.plan;
         let counters = plan.facets.iter().map(|facet| Counter::new(*facet, self.reader, plan.tz));
         let mut counters = counters.collect::<tantivy::Result<Vec<_>>>()?;
-        let newest_first = plan.sort == Sort::StartedAtDesc;
-        if counters.is_empty() && (newest_first || plan.limit == 0) {
+        let known = plan.countable == Countable::All;
+        if known {
+            self.count_all(&mut counters)?;
+        }
+        let counted = known || counters.is_empty();
+        if counted && (plan.sort == Sort::StartedAtDesc || plan.limit == 0) {
             self.newest_first(weight)?;
         } else {
-            self.everything(weight, &mut counters)?;
+            let none = &mut [][..];
+            self.everything(weight, if counted { none } else { &mut counters })?;
         }
         let mut facets = Counts::new();
         for counter in counters {
@@ -110,9 +117,30 @@ impl<'a> Segment<'a> {
         Ok(Gathered { total: self.total, hits: self.best.into_vec(), facets })
     }
 
+    /// The facets of all documents: those of the whole segment, less the deleted ones.
+    fn count_all(&self, counters: &mut [Counter]) -> tantivy::Result<()> {
+        for counter in counters.iter_mut() {
+            counter.count_all(self.reader)?;
+        }
+        let Some(alive) = self.reader.alive_bitset().filter(|_| !counters.is_empty()) else { return Ok(()) };
+        let mut block = Vec::with_capacity(COLLECT_BLOCK_BUFFER_LEN);
+        for doc in 0..=self.reader.max_doc() {
+            let last = doc == self.reader.max_doc();
+            if !last && alive.is_deleted(doc) {
+                block.push(doc);
+            }
+            if last || block.len() == COLLECT_BLOCK_BUFFER_LEN {
+                counters.iter_mut().for_each(|counter| counter.count(&block));
+                block.clear();
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at every match.
     fn everything(&mut self, weight: &dyn Weight, counters: &mut [Counter]) -> tantivy::Result<()> {
         let mut alive = Vec::with_capacity(COLLECT_BLOCK_BUFFER_LEN);
+        let mut oldest = Oldest::default();
         let reader = self.reader;
         weight.for_each_no_score(reader, &mut |docs| {
             let docs = match reader.alive_bitset() {
@@ -125,8 +153,16 @@ impl<'a> Segment<'a> {
             };
             self.total += docs.len() as u64;
             counters.iter_mut().for_each(|counter| counter.count(docs));
-            self.offer(docs);
-        })
+            match self.plan.sort {
+                // Each is better than all before, which no heap likes.
+                Sort::StartedAt => oldest.add(docs, self),
+                // Each is worse: once a block begins behind the page, nothing more is to come.
+                Sort::StartedAtDesc if docs.first().is_none_or(|doc| self.rank(*doc) > self.worst) => {}
+                Sort::StartedAtDesc | Sort::Duration | Sort::DurationDesc => self.offer(docs),
+            }
+        })?;
+        self.offer(&oldest.docs);
+        Ok(())
     }
 
     /// Documents lie newest first: looks at matches until the page is full, then only counts.
@@ -183,31 +219,36 @@ impl<'a> Segment<'a> {
 
     /// Keeps those of `docs` that belong on the page as far as is known.
     fn offer(&mut self, docs: &[DocId]) {
-        let Plan { sort, limit, after, .. } = self.plan;
-        if *limit == 0 {
+        let limit = self.plan.limit;
+        if limit == 0 {
             return;
         }
         for doc in docs {
             let rank = self.rank(*doc);
-            if rank > self.worst {
+            if rank > self.worst || self.plan.after.is_some_and(|after| rank < after.rank) {
                 continue;
             }
-            let key = Key { rank, tie: sort.tie(self.seqs.first(*doc).unwrap_or_default()) };
-            if after.is_some_and(|after| key <= after) {
+            let key = self.key(*doc);
+            if self.plan.after.is_some_and(|after| key <= after) {
                 continue;
             }
             let hit = Hit { key, address: DocAddress::new(self.ordinal, *doc) };
-            if self.best.len() < *limit {
+            if self.best.len() < limit {
                 self.best.push(hit);
             } else if let Some(mut worst) = self.best.peek_mut()
                 && hit < *worst
             {
                 *worst = hit;
             }
-            if self.best.len() == *limit {
+            if self.best.len() == limit {
                 self.worst = self.best.peek().map_or(u64::MAX, |hit| hit.key.rank);
             }
         }
+    }
+
+    fn key(&self, doc: DocId) -> Key {
+        let seq = self.seqs.first(doc).unwrap_or_default();
+        Key { rank: self.rank(doc), tie: self.plan.sort.tie(seq) }
     }
 
     fn rank(&self, doc: DocId) -> u64 {
@@ -216,6 +257,50 @@ impl<'a> Segment<'a> {
         } else {
             self.plan.sort.rank_of_duration(self.durations.first(doc))
         }
+    }
+}
+
+/// The last documents seen, enough for a page of the oldest calls.
+#[derive(Default)]
+struct Oldest {
+    docs: Vec<DocId>,
+    /// From here on nothing lies behind the cursor; set with the first documents.
+    end: Option<DocId>,
+    /// How many documents to hold before the surplus is thrown away again.
+    full: usize,
+}
+
+impl Oldest {
+    /// How many documents more than a page are let in before the surplus is thrown away.
+    const SLACK: usize = if cfg!(test) { 4 } else { 4096 };
+
+    fn add(&mut self, docs: &[DocId], segment: &Segment<'_>) {
+        let Segment { plan, reader, .. } = segment;
+        if plan.limit == 0 {
+            return;
+        }
+        let Some(after) = plan.after else { return self.keep(docs, segment) };
+        let end = *self.end.get_or_insert_with(|| plan::bisect(reader.max_doc(), |doc| segment.rank(doc) > after.rank));
+        // Those of the cursor's own moment are compared one by one, so that what was on the page
+        // before takes nobody's place.
+        let (before, rest) = docs.split_at(docs.partition_point(|doc| *doc < end));
+        self.keep(before, segment);
+        let same = rest.iter().take_while(|doc| segment.rank(**doc) == after.rank);
+        self.keep(&same.copied().filter(|doc| segment.key(*doc) > after).collect::<Vec<_>>(), segment);
+    }
+
+    fn keep(&mut self, docs: &[DocId], segment: &Segment<'_>) {
+        self.docs.extend_from_slice(docs);
+        let limit = segment.plan.limit;
+        if self.docs.len() < self.full.max(limit + Self::SLACK) {
+            return;
+        }
+        // Those of the same moment still compete. There may be many, so room is made for as many
+        // again before the next try.
+        let rank = segment.rank(self.docs[self.docs.len() - limit]);
+        let cut = self.docs.partition_point(|doc| segment.rank(*doc) > rank);
+        self.docs.drain(..cut);
+        self.full = 2 * self.docs.len();
     }
 }
 

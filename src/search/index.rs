@@ -15,6 +15,7 @@ use tantivy::{IndexWriter, Term};
 
 use super::doc::CallDoc;
 use super::error::{Error, guarded};
+use super::number::Forms;
 use super::schema::{self, Fields, VERSION};
 use super::text;
 
@@ -28,8 +29,8 @@ pub const STEADY_BYTES: usize = 15_000_000;
 const CHECKED_ON_OPEN: u64 = 64 << 20;
 
 /// Segments of more calls are not merged any more: one merge stays short, and several segments
-/// can be searched in parallel.
-const MERGED_CALLS: usize = 3_000_000;
+/// can be searched in parallel. Once enough of its calls were replaced, a segment counts again.
+const MERGED_CALLS: usize = 5_000_000;
 
 /// What is kept in every commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ pub struct Index {
     /// Missing only while it is replaced.
     writer: Option<IndexWriter>,
     fields: Fields,
-    region: String,
+    forms: Forms,
     built_at: Option<u64>,
     uncommitted: bool,
 }
@@ -88,10 +89,22 @@ impl Index {
             Err(error) => return Err(error),
         };
         // Whoever still writes it must not lose it under its feet.
-        let lock = lock(&live)?;
-        set_aside(dir).map_err(Error::Io)?;
-        drop(lock);
+        Self::discard(dir)?;
         Ok((Self::create(&live, region)?, Opened::RebuiltBecause(reason)))
+    }
+
+    /// Renames the index in `dir` aside, so that the next [`Self::open_or_rebuild`] finds none: for
+    /// damage that was met while reading. Nothing happens if there is no index.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if an [`Index`] is still open on it, [`Error::Io`] if the disk fails.
+    pub fn discard(dir: &Path) -> Result<(), Error> {
+        let live = dir.join(LIVE);
+        if !live.try_exists().map_err(Error::Io)? {
+            return Ok(());
+        }
+        let _lock = lock(&live)?;
+        set_aside(dir).map_err(Error::Io)
     }
 
     /// `None` if there is no index.
@@ -135,7 +148,7 @@ impl Index {
         let writer = Some(new_writer(&index, STEADY_BYTES)?);
         let (_, fields) = schema::schema();
         let built_at = payload.map(|payload| payload.built_at);
-        Ok(Self { index, writer, fields, region: region.to_owned(), built_at, uncommitted: false })
+        Ok(Self { index, writer, fields, forms: Forms::new(region), built_at, uncommitted: false })
     }
 
     fn payload(&self) -> Result<Option<Payload>, Error> {
@@ -150,7 +163,7 @@ impl Index {
         for call in calls {
             self.uncommitted = true;
             let id = Term::from_field_text(self.fields.call_id, &text::term(&call.call_id));
-            let document = self.fields.document(call, &self.region);
+            let document = self.fields.document(call, &mut self.forms);
             let writer = self.writer()?;
             writer.delete_term(id);
             writer.add_document(document)?;
@@ -166,7 +179,7 @@ impl Index {
     pub fn apply_new(&mut self, calls: &[CallDoc]) -> Result<(), Error> {
         for call in calls {
             self.uncommitted = true;
-            let document = self.fields.document(call, &self.region);
+            let document = self.fields.document(call, &mut self.forms);
             self.writer()?.add_document(document)?;
         }
         Ok(())
@@ -179,7 +192,7 @@ impl Index {
     /// As [`Self::apply`].
     pub fn commit(&mut self, cursor: u64) -> Result<(), Error> {
         let built_at = *self.built_at.get_or_insert(cursor);
-        let payload = Payload { version: VERSION, region: self.region.clone(), cursor, built_at };
+        let payload = Payload { version: VERSION, region: self.forms.region().to_owned(), cursor, built_at };
         let payload = serde_json::to_string(&payload).map_err(io::Error::from)?;
         let mut commit = self.writer()?.prepare_commit()?;
         commit.set_payload(&payload);

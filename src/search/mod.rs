@@ -21,11 +21,14 @@
 
 mod cursor;
 mod doc;
+mod document;
 mod error;
 mod expr;
 mod facets;
 mod filters;
+mod follow;
 mod gather;
+mod handle;
 mod index;
 mod number;
 mod parse;
@@ -44,6 +47,8 @@ pub use error::{Error, QueryError};
 pub use expr::{Expr, Match, Phrase, Who};
 pub use facets::{Counts, Facet};
 pub use filters::{Filters, QueryContext, compile};
+pub use follow::{FollowError, Follower};
+pub use handle::SearchHandle;
 pub use index::{Index, Opened, STEADY_BYTES};
 pub use number::Fragment;
 pub use parse::parse;

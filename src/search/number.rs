@@ -4,6 +4,8 @@
 //! n-gram tokenizer leaves all positions at 0); a fragment is a phrase of such groups. Parsing a
 //! whole number is [`crate::phone`]'s job.
 
+use std::collections::HashMap;
+
 use tantivy::tokenizer::Tokenizer;
 
 use super::text::Terms;
@@ -72,7 +74,46 @@ pub fn indexed_forms(raw: &str, region: &str) -> Vec<String> {
     }
 }
 
-/// The digits of `raw` if it is written like a phone number, not like a name.
+/// [`indexed_forms`], remembering numbers that come again and again: a business has few, and the
+/// numbering plans are slow.
+pub(super) struct Forms {
+    region: String,
+    known: HashMap<String, Vec<String>>,
+}
+
+impl Forms {
+    const MOST: usize = 1024;
+
+    pub(super) fn new(region: &str) -> Self {
+        Self { region: region.to_owned(), known: HashMap::new() }
+    }
+
+    pub(super) fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The forms of a number that other calls have too.
+    pub(super) fn shared(&mut self, raw: &str) -> Vec<String> {
+        if let Some(forms) = self.known.get(raw) {
+            return forms.clone();
+        }
+        if self.known.len() >= Self::MOST {
+            self.known.clear();
+        }
+        let forms = self.own(raw);
+        if raw.len() <= MAX_DIGITS {
+            self.known.insert(raw.to_owned(), forms.clone());
+        }
+        forms
+    }
+
+    /// The forms of a number that is one call's own.
+    pub(super) fn own(&self, raw: &str) -> Vec<String> {
+        indexed_forms(raw, &self.region)
+    }
+}
+
+/// Whether `raw` is written like a phone number, not like a name.
 #[must_use]
 pub fn looks_like_number(raw: &str) -> bool {
     raw.chars().all(is_number_char) && phone::digits(raw).len() >= MIN_DIGITS

@@ -1,5 +1,7 @@
 //! The fields of the index, and how a [`CallDoc`] becomes a document.
 
+use std::collections::BTreeSet;
+
 use tantivy::directory::MmapDirectory;
 use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions};
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
@@ -7,7 +9,7 @@ use tantivy::{IndexSettings, Order, TantivyDocument};
 
 use super::doc::CallDoc;
 use super::error::Error;
-use super::number::{self, GroupTokenizer};
+use super::number::{self, Forms, GroupTokenizer};
 use super::text::{self, NameTokenizer};
 
 /// Raised whenever the same call would be indexed differently; older indexes are rebuilt.
@@ -127,8 +129,8 @@ pub(super) fn flag_term(rule: Option<&str>, state: Option<&str>) -> String {
 }
 
 impl Fields {
-    /// The document of `call`; numbers without country code are read in `region`.
-    pub(super) fn document(&self, call: &CallDoc, region: &str) -> TantivyDocument {
+    /// The document of `call`, with the `forms` of its numbers.
+    pub(super) fn document(&self, call: &CallDoc, forms: &mut Forms) -> TantivyDocument {
         let mut document = TantivyDocument::new();
         let mut term = |field, value: &str| document.add_text(field, text::term(value));
         term(self.call_id, &call.call_id);
@@ -146,13 +148,12 @@ impl Fields {
             term(self.flag, &flag_term(Some(rule), None));
             term(self.flag, &flag_term(None, Some(state)));
             term(self.flag, &flag_term(Some(rule), Some(state)));
-            if state == "open" {
-                term(self.open_flag, rule);
-            }
         }
+        // A call counts once for each rule.
+        let open = call.flags.iter().filter(|(_, state)| state == "open").map(|(rule, _)| rule);
+        open.collect::<BTreeSet<_>>().into_iter().for_each(|rule| term(self.open_flag, rule));
         if let Some(waba) = &call.waba_number {
-            let forms = number::indexed_forms(waba, region);
-            forms.iter().for_each(|form| term(self.waba, form));
+            forms.shared(waba).iter().for_each(|form| term(self.waba, form));
             term(self.waba, waba);
         }
         document.add_text(self.stored_id, &call.call_id);
@@ -163,49 +164,49 @@ impl Fields {
         if let Some(seconds) = call.duration_seconds {
             document.add_u64(self.duration, seconds);
         }
-        self.add_people(&mut document, call, region);
+        self.add_people(&mut document, call, forms);
         document
     }
 
-    fn add_people(&self, document: &mut TantivyDocument, call: &CallDoc, region: &str) {
+    fn add_people(&self, document: &mut TantivyDocument, call: &CallDoc, forms: &mut Forms) {
         let people = [
             (&call.agent, self.agent_name, self.agent_number),
             (&call.customer_name, self.customer_name, self.customer_number),
         ];
         for (person, name, number) in people {
             if let Some(person) = person {
-                add_person(document, person, name, number, region);
+                add_person(document, person, name, number, forms);
             }
         }
         if let Some(number) = &call.customer_number {
-            add_number(document, number, self.customer_number, region);
+            add_number(document, self.customer_number, forms.own(number));
         }
         // One end of most calls is the customer, and most are ended by agent or customer: what is
         // indexed there already is not indexed again.
         for line in call.numbers.iter().filter(|line| call.customer_number.as_ref() != Some(line)) {
-            add_number(document, line, self.line_number, region);
+            add_number(document, self.line_number, forms.shared(line));
         }
         let known = [&call.agent, &call.customer_number, &call.customer_name];
         for other in &call.other_names {
             if !known.iter().any(|person| person.as_ref() == Some(other)) {
-                add_person(document, other, self.other_name, self.other_number, region);
+                add_person(document, other, self.other_name, self.other_number, forms);
             }
         }
     }
 }
 
 /// Senders put a number where they know no name.
-fn add_person(document: &mut TantivyDocument, person: &str, name: Field, number: Field, region: &str) {
+fn add_person(document: &mut TantivyDocument, person: &str, name: Field, number: Field, forms: &mut Forms) {
     if number::looks_like_number(person) {
-        add_number(document, person, number, region);
+        add_number(document, number, forms.shared(person));
     } else {
         document.add_text(name, person);
     }
 }
 
 /// Every value has its own range of positions, so that no phrase reaches from one into the next.
-fn add_number(document: &mut TantivyDocument, raw: &str, field: Field, region: &str) {
-    for form in number::indexed_forms(raw, region) {
+fn add_number(document: &mut TantivyDocument, field: Field, forms: Vec<String>) {
+    for form in forms {
         document.add_text(field, form);
     }
 }

@@ -167,8 +167,18 @@ fn damage_in_the_middle_does_not_end_the_decoding() {
         found.seconds
     );
     let mut flac = fixture!("call.flac").to_vec();
-    flac[9_000..9_050].fill(0x55);
+    flac[4_000..4_050].fill(0x55);
     assert!(run(&flac, "flac").unwrap().seconds > 0.3);
+}
+
+#[test]
+fn a_frame_that_cannot_be_decoded_keeps_its_place() {
+    let mut bytes = fixture!("cbr.mp3").to_vec();
+    // The body of the 11th of 42 frames of 144 bytes.
+    bytes[10 * 144 + 4..11 * 144].fill(0xFF);
+    let found = run(&bytes, "mp3").unwrap();
+    assert!(found.damaged >= 1, "{}", found.damaged);
+    assert!((found.seconds - 3.024).abs() < 0.001, "{} s", found.seconds);
 }
 
 #[test]

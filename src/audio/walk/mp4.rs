@@ -207,7 +207,7 @@ impl Mp4Walk {
                 let channels = be16(body, 32).min(u16::from(u8::MAX)) as u8;
                 // Many writers put 2 in the entry whatever the sound has; the decoder's
                 // configuration knows better.
-                self.track.channels = channels;
+                self.track.channels = aac_channels(body).unwrap_or(channels);
                 self.track.rate = u32::from(be16(body, 40));
             }
             _ => {}

@@ -214,6 +214,14 @@ fn junk_between_frames_is_passed_over_up_to_a_bound() {
 }
 
 #[test]
+fn a_header_among_junk_is_not_believed_alone() {
+    // Of layer II; what it announces would swallow six frames of the sound.
+    let junk = [vec![b'x'; 50], vec![0xFF, 0xFD, 0x88, 0xC4], vec![b'x'; 50]].concat();
+    let facts = walk(&[frame().repeat(5), junk, frame().repeat(9)].concat()).unwrap();
+    assert_eq!((facts.frames, facts.sample_rate), (14, 32_000));
+}
+
+#[test]
 fn tags_are_skipped_by_count() {
     let size = 100 << 20;
     let mut walk = FrameWalk::new();

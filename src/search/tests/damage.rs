@@ -132,6 +132,39 @@ fn every_kind_of_damage_to_every_file_is_survived() {
 }
 
 #[test]
+fn an_open_searcher_goes_over_to_the_new_index() {
+    let lab = filled();
+    let searcher = lab.searcher();
+    fs::write(lab.folder.path().join("live/meta.json"), b"{}").unwrap();
+    assert!(searcher.refresh().is_err_and(|error| error.is_damage()));
+    assert_eq!(searcher.num_calls(), 200);
+    let (mut index, _) = reopen(&lab);
+    index.apply_new(&[call("call_new")]).unwrap();
+    index.commit(1).unwrap();
+    searcher.refresh().unwrap();
+    assert_eq!(searcher.num_calls(), 1);
+    assert_eq!(lab.ids("call_new"), ["call_new"]);
+}
+
+#[test]
+fn both_sides_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Searcher>();
+    shared::<Index>();
+}
+
+#[test]
+fn an_index_can_be_discarded_when_nobody_writes_it() {
+    let lab = filled();
+    let (index, _) = reopen(&lab);
+    assert!(matches!(Index::discard(lab.folder.path()), Err(Error::Locked)));
+    drop(index);
+    Index::discard(lab.folder.path()).unwrap();
+    Index::discard(lab.folder.path()).unwrap();
+    assert_eq!(reopen(&lab).1, Opened::Empty);
+}
+
+#[test]
 fn only_one_index_is_kept_aside() {
     let lab = filled();
     for round in 0..2 {

@@ -1,0 +1,84 @@
+//! Browser sessions and links that sign in once.
+
+use std::time::Duration;
+
+use super::{Access, Identity, hash, new_secret};
+use crate::db::{Arg, Result};
+
+/// How long a browser stays signed in.
+pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// How long a sign-in link can be used.
+const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+impl Access {
+    /// Opens a session for whoever holds a token; returns the cookie's value.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn open_session(&self, identity: &Identity) -> Result<String> {
+        let (value, now) = (new_secret(), self.now());
+        self.db.execute("delete from sessions where expires_at < $1", &[Arg::Int(now)]).await?;
+        let sql = "insert into sessions (id_hash, token, created_at, expires_at) values ($1, $2, $3, $4)";
+        let until = now + micros(SESSION_LIFE);
+        self.db.execute(sql, &[Arg::from(&hash(&value)[..]), identity.name.as_str().into(), now.into(), until.into()]).await?;
+        Ok(value)
+    }
+
+    /// Who is signed in with this cookie; a revoked token ends its sessions.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn session(&self, value: &str) -> Result<Option<Identity>> {
+        let sql = "select token from sessions where id_hash = $1 and expires_at > $2";
+        let row = self.db.fetch_optional(sql, &[Arg::from(&hash(value)[..]), Arg::Int(self.now())]).await?;
+        match row {
+            Some(row) => self.identity_of(&row.text("token")?).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn close_session(&self, value: &str) -> Result<()> {
+        self.db.execute("delete from sessions where id_hash = $1", &[Arg::from(&hash(value)[..])]).await.map(drop)
+    }
+
+    /// Makes a link's code that signs in once as the holder of a token.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn make_sign_in_code(&self, token: &str) -> Result<String> {
+        let code = new_secret();
+        let sql = "insert into sign_in_links (code_hash, token, expires_at) values ($1, $2, $3)";
+        let until = self.now() + micros(LINK_LIFE);
+        self.db.execute(sql, &[Arg::from(&hash(&code)[..]), token.into(), until.into()]).await?;
+        Ok(code)
+    }
+
+    /// Uses a link's code up; `None` if it is unknown, expired or used.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn redeem_sign_in_code(&self, code: &str) -> Result<Option<Identity>> {
+        let (hash, now) = (Arg::from(&hash(code)[..]), self.now());
+        let mut tx = self.db.begin().await?;
+        let sql = "update sign_in_links set used_at = $2 where code_hash = $1 and used_at is null and expires_at > $2";
+        let used = tx.execute(sql, &[hash.clone(), Arg::Int(now)]).await?;
+        let row = tx.fetch_optional("select token from sign_in_links where code_hash = $1", &[hash]).await?;
+        tx.commit().await?;
+        match row {
+            Some(row) if used == 1 => self.identity_of(&row.text("token")?).await,
+            _ => Ok(None),
+        }
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().as_microsecond()
+    }
+}
+
+fn micros(life: Duration) -> i64 {
+    i64::try_from(life.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,117 @@
+//! The second look at what is archived: waveform and share of silence, one at a time and at low priority.
+
+use std::io::{Seek, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{Archive, ArchiveError};
+use crate::audio::{AnalyseError, Analysis, analyse};
+use crate::calls::records::AnalysisRecord;
+use crate::db::Sql;
+use crate::journal::Kind;
+
+/// How much the operating system should prefer everything else.
+const NICENESS: i32 = 15;
+/// Without a sign of new entries the queue is looked at all the same.
+const POLL: Duration = Duration::from_secs(2);
+const BACK_OFF: Duration = Duration::from_secs(15);
+
+const NEXT: Sql = Sql::Split {
+    sqlite: "select call_id, source, sha256, object_key from recordings where state = 'archived' and analysed = 0
+             order by call_seq desc limit 1",
+    postgres: "select call_id, source, sha256, object_key from recordings where state = 'archived' and not analysed
+               order by call_seq desc limit 1",
+};
+
+/// Analyses archived recordings, the newest first.
+pub struct Analyser(pub Arc<Archive>);
+
+impl Analyser {
+    /// Runs until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut grown = self.0.journal.watch();
+        loop {
+            grown.mark_unchanged();
+            let pause = match self.next(&cancel).await {
+                Ok(true) if !cancel.is_cancelled() => continue,
+                Ok(_) => POLL,
+                Err(error) => {
+                    tracing::error!(%error, "a recording could not be analysed; trying again");
+                    BACK_OFF
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                _ = grown.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Analyses one recording; `false` where none waits.
+    async fn next(&self, cancel: &CancellationToken) -> Result<bool, ArchiveError> {
+        let Some(row) = self.0.db.fetch_optional(NEXT, &[]).await? else { return Ok(false) };
+        let (call_id, source, sha256) = (row.text("call_id")?, row.text("source")?, row.text("sha256")?);
+        let key = row.text("object_key")?;
+        let file = self.copy(&key).await?;
+        let extension = key.rsplit('.').next().unwrap_or_default().to_owned();
+        let record = |seconds, analysis: Result<Analysis, String>| {
+            let (analysis, unavailable) = match analysis {
+                Ok(analysis) => (Some(analysis), None),
+                Err(why) => (None, Some(why)),
+            };
+            AnalysisRecord {
+                call_id: call_id.clone(),
+                source: source.clone(),
+                sha256: sha256.clone(),
+                seconds,
+                silent_share: analysis.as_ref().map(|a| (a.silent_share * 10_000.0).round() / 10_000.0),
+                peaks: analysis.as_ref().map(|a| STANDARD.encode(&a.peaks)),
+                unavailable,
+            }
+        };
+        let record = match decode(file, extension, cancel).await {
+            Ok(analysis) => record((analysis.seconds * 1000.0).round() / 1000.0, Ok(analysis)),
+            Err(AnalyseError::Stopped) => return Ok(false),
+            Err(AnalyseError::Read(error)) => return Err(error.into()),
+            Err(error) => record(0.0, Err(error.to_string())),
+        };
+        self.0.journal_json(Kind::RecordingAnalysed, &call_id, &record).await?;
+        Ok(true)
+    }
+
+    /// Decoders seek, stores stream: a nameless copy in the spool gives the one from the other.
+    async fn copy(&self, key: &str) -> Result<std::fs::File, ArchiveError> {
+        let mut file = self.0.spool.nameless()?;
+        let mut bytes = self.0.store.get(key, None, None).await?;
+        while let Some(chunk) = bytes.next().await {
+            file.write_all(&chunk?)?;
+        }
+        file.rewind()?;
+        Ok(file)
+    }
+}
+
+/// Decodes on a thread of its own, which alone is slowed down.
+async fn decode(file: std::fs::File, extension: String, cancel: &CancellationToken) -> Result<Analysis, AnalyseError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (answer, mut done) = tokio::sync::oneshot::channel();
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::Builder::new().name("analysis".into()).spawn(move || {
+        // Only politeness: a machine that refuses it analyses at full speed.
+        let _ = rustix::process::nice(NICENESS);
+        let _ = answer.send(analyse(Box::new(file), &extension, &stopped));
+    });
+    thread.map_err(AnalyseError::Read)?;
+    tokio::select! {
+        () = cancel.cancelled() => stop.store(true, Ordering::Relaxed),
+        result = &mut done => return result.unwrap_or(Err(AnalyseError::Decoder)),
+    }
+    done.await.unwrap_or(Err(AnalyseError::Stopped))
+}

@@ -1,0 +1,125 @@
+//! From a staged recording to its receipt: intent, recording, call record, receipt.
+//!
+//! Every step can be run again: a crash between any two is repaired by running the same steps once more.
+
+use bytes::Bytes;
+use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
+
+use super::fetch::Staged;
+use super::work::Job;
+use super::{Archive, ArchiveError, vcon};
+use crate::calls::records::{ArchiveReceipt, AudioRecord, Intent};
+use crate::calls::Facts;
+use crate::intake::call_key;
+use crate::journal::{Body, Kind, NewEntry};
+use crate::objects::{Content, ObjectInfo, ObjectKey};
+
+impl Archive {
+    /// Brings a recording from the spool or from an interrupted run to its receipt.
+    pub(super) async fn finish(&self, job: &Job, facts: &Facts, staged: Staged) -> Result<(), ArchiveError> {
+        let sha256 = hex::encode(staged.sha256);
+        if let Some(twin) = twin(facts, &sha256) {
+            // Another address led to the same bytes: they are kept already, with their call record.
+            let receipt = ArchiveReceipt { source: job.source.clone(), attempts: job.attempts + 1, ..twin.clone() };
+            return self.journal_json(Kind::RecordingArchived, &job.call_id, &receipt).await;
+        }
+        let known = facts.recordings.get(&job.source).and_then(|recording| recording.intent.as_ref());
+        let intent = match known {
+            Some((_, intent)) if intent.sha256 == sha256 => intent.clone(),
+            _ => self.intend(job, facts, &staged).await?,
+        };
+        let content = Content::File { path: staged.path.clone(), size: staged.size, sha256: staged.sha256 };
+        let stored = self.store.put_new(&ObjectKey::Journaled(intent.object_key.clone()), content, intent.retain_until).await?;
+        self.seal(job, &intent, stored).await
+    }
+
+    /// The last two steps: the call record beside the recording, and the receipt.
+    pub(super) async fn seal(&self, job: &Job, intent: &Intent, stored: ObjectInfo) -> Result<(), ArchiveError> {
+        let events = self.journal.about(&call_key(&intent.call_id), intent.last_seq).await?;
+        let record = vcon::build(intent, &events)?;
+        let vcon_sha256 = hex::encode(Sha256::digest(&record));
+        let record = Content::Bytes(Bytes::from(record));
+        let record = self.store.put_new(&ObjectKey::Journaled(intent.vcon_key.clone()), record, intent.retain_until).await?;
+        let receipt = ArchiveReceipt {
+            call_id: intent.call_id.clone(),
+            source: intent.source.clone(),
+            object_key: intent.object_key.clone(),
+            version: stored.version,
+            sha256: intent.sha256.clone(),
+            size_bytes: intent.size_bytes,
+            audio: intent.audio.clone(),
+            retain_until: intent.retain_until,
+            policy: intent.policy.clone(),
+            policy_sha256: intent.policy_sha256.clone(),
+            vcon_key: intent.vcon_key.clone(),
+            vcon_version: record.version,
+            vcon_sha256,
+            attempts: job.attempts + 1,
+        };
+        self.journal_json(Kind::RecordingArchived, &intent.call_id, &receipt).await
+    }
+
+    async fn intend(&self, job: &Job, facts: &Facts, staged: &Staged) -> Result<Intent, ArchiveError> {
+        let kept = self.policies.kept(facts);
+        let (sha256, now) = (hex::encode(staged.sha256), self.clock.now());
+        // The day of the call's end, else of its receipt, as the retention sees it.
+        let day = self.policies.basis(facts).from.to_zoned(TimeZone::UTC).date();
+        let call_key = call_key(&job.call_id);
+        let key = ObjectKey::Recording {
+            day,
+            call_key: call_key.clone(),
+            sha256: sha256.clone(),
+            extension: staged.audio.extension.to_string(),
+        };
+        let intent = Intent {
+            call_id: job.call_id.clone(),
+            source: job.source.clone(),
+            object_key: key.path(),
+            vcon_key: ObjectKey::CallRecord { day, call_key, sha256: sha256.clone() }.path(),
+            sha256,
+            sha512: hex::encode(staged.sha512),
+            size_bytes: staged.size,
+            audio: AudioRecord {
+                media_type: staged.audio.media_type.to_string(),
+                seconds: staged.audio.seconds,
+                bit_rate: staged.audio.bit_rate,
+                channels: staged.audio.channels,
+                sample_rate: staged.audio.sample_rate,
+                complete: staged.audio.complete,
+            },
+            retain_until: kept.until,
+            policy: kept.policy,
+            policy_sha256: kept.policy_sha256,
+            vcon_uuid: vcon::uuid_v8(),
+            vcon_created_at: now,
+            url: vcon::recording_url(&self.public_url, &job.call_id),
+            last_seq: facts.last_seq,
+        };
+        self.journal_json(Kind::RecordingIntended, &job.call_id, &intent).await?;
+        Ok(intent)
+    }
+
+    pub(super) async fn journal_json(
+        &self,
+        kind: Kind,
+        call_id: &str,
+        record: &impl serde::Serialize,
+    ) -> Result<(), ArchiveError> {
+        let entry = NewEntry {
+            kind,
+            actor: "system".into(),
+            subject: Some(call_key(call_id)),
+            body: Body::of_json(record)?,
+            received_at: None,
+            reason: None,
+        };
+        self.journal.append(vec![entry]).await?;
+        Ok(())
+    }
+}
+
+fn twin<'a>(facts: &'a Facts, sha256: &str) -> Option<&'a ArchiveReceipt> {
+    let receipts = facts.recordings.values().filter_map(|recording| recording.receipt.as_ref());
+    receipts.map(|(.., receipt)| receipt).find(|receipt| receipt.sha256 == sha256)
+}

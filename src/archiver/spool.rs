@@ -1,0 +1,72 @@
+//! The folder in which recordings stand between the sender and the store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The spool; cheap to clone. It counts what it holds, so that a bound is a bound.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    folder: Arc<Path>,
+    max_bytes: u64,
+    used: Arc<AtomicU64>,
+}
+
+/// Room that is taken while a file grows; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    spool: Spool,
+    bytes: u64,
+}
+
+impl Spool {
+    /// Opens (and makes, where it is missing) the folder.
+    ///
+    /// # Errors
+    /// The folder can't be made.
+    pub fn open(folder: &Path, max_bytes: u64) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        Ok(Self { folder: folder.into(), max_bytes, used: Arc::default() })
+    }
+
+    /// The file of one recording: the same name in every attempt, so that a staged one is found again.
+    pub(super) fn file(&self, call_seq: i64, source: &str) -> PathBuf {
+        self.folder.join(format!("{call_seq}-{source}.audio"))
+    }
+
+    /// A nameless file: nothing is left of it whatever happens.
+    pub(super) fn nameless(&self) -> io::Result<std::fs::File> {
+        tempfile::tempfile_in(&self.folder)
+    }
+
+    /// Names of the files that lie in the spool.
+    pub(super) fn files(&self) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(&self.folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    }
+
+    pub(super) fn room(&self) -> Room {
+        Room { spool: self.clone(), bytes: 0 }
+    }
+
+    /// Bytes on their way, for the metrics.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Room {
+    /// Takes more room; `false` where there is none.
+    pub(super) fn grow(&mut self, bytes: u64) -> bool {
+        let before = self.spool.used.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        before + bytes <= self.spool.max_bytes
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.spool.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,254 @@
+//! Claims what is due and brings it in, several at once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::failure::{FetchError, pause};
+use super::fetch::{Fetcher, Staged, remove, restage};
+use super::work::{self, Job};
+use super::{Archive, ArchiveError};
+use crate::calls::records::{FailureRecord, Intent};
+use crate::calls::{Facts, RecordingState};
+use crate::journal::Kind;
+use crate::objects::StoreError;
+
+/// Without a sign of new entries the queue is looked at all the same.
+const POLL: Duration = Duration::from_millis(500);
+/// A lease outlives the fetch by this much, so that storing and journaling fit in.
+const LEASE_MARGIN: Duration = Duration::from_secs(120);
+/// Pause after an error of our own: database, store, disk.
+const BACK_OFF: Duration = Duration::from_secs(5);
+
+/// Archives what the journal announces.
+pub struct Worker {
+    archive: Arc<Archive>,
+    fetcher: Arc<Fetcher>,
+    owner: String,
+}
+
+/// What became of one attempt.
+enum Outcome {
+    Archived,
+    /// Somebody else was faster.
+    Settled,
+    Failed(FetchError),
+}
+
+impl Worker {
+    /// Prepares the worker; `owner` names this node and is the same after a restart.
+    ///
+    /// # Errors
+    /// The TLS set-up of the machine can't be used.
+    pub fn new(archive: Arc<Archive>, owner: String) -> reqwest::Result<Self> {
+        let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
+        Ok(Self { archive, fetcher, owner })
+    }
+
+    /// Takes up where a stopped process was: frees its leases and removes spool files that nothing comes back to.
+    ///
+    /// # Errors
+    /// The database or the spool can't be used.
+    pub async fn recover(&self) -> Result<(), ArchiveError> {
+        let freed = work::free_leases_of(&self.archive.db, &self.owner).await?;
+        let wanted = work::sources_under_way(&self.archive.db).await?;
+        let wanted: std::collections::BTreeSet<PathBuf> =
+            wanted.iter().map(|(call_seq, source)| self.archive.spool.file(*call_seq, source)).collect();
+        let mut removed = 0;
+        for file in self.archive.spool.files()? {
+            if !wanted.contains(&file) {
+                std::fs::remove_file(&file)?;
+                removed += 1;
+            }
+        }
+        if freed > 0 || removed > 0 {
+            tracing::info!(leases = freed, files = removed, "taken up after an interruption");
+        }
+        Ok(())
+    }
+
+    /// Runs until cancelled; then what is under way is given back.
+    pub async fn run(self, cancel: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.archive.settings.concurrency));
+        let tasks = TaskTracker::new();
+        let mut grown = self.archive.journal.watch();
+        let worker = Arc::new(self);
+        loop {
+            grown.mark_unchanged();
+            let wait = match worker.start_due(&slots, &tasks, &cancel).await {
+                Ok(()) => POLL,
+                Err(error) => {
+                    tracing::error!(%error, "due recordings could not be claimed; trying again");
+                    BACK_OFF
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                _ = grown.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Claims as many as there are free slots, until nothing is due.
+    async fn start_due(
+        self: &Arc<Self>,
+        slots: &Arc<Semaphore>,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Result<(), ArchiveError> {
+        let lease = self.archive.settings.timeout + LEASE_MARGIN;
+        loop {
+            let Ok(first) = Arc::clone(slots).acquire_owned().await else { return Ok(()) };
+            if cancel.is_cancelled() {
+                return Ok(());
+            }
+            let now = self.archive.clock.now().as_microsecond();
+            let limit = 1 + slots.available_permits();
+            let jobs = work::claim(&self.archive.db, now, lease, limit, &self.owner).await?;
+            if jobs.is_empty() {
+                return Ok(());
+            }
+            let mut permit = Some(first);
+            for job in jobs {
+                let slot = match permit.take() {
+                    Some(slot) => slot,
+                    None => match Arc::clone(slots).acquire_owned().await {
+                        Ok(slot) => slot,
+                        Err(_) => return Ok(()),
+                    },
+                };
+                let (worker, cancel) = (Arc::clone(self), cancel.clone());
+                tasks.spawn(async move {
+                    worker.handle(job, &cancel).await;
+                    drop(slot);
+                });
+            }
+        }
+    }
+
+    async fn handle(&self, job: Job, cancel: &CancellationToken) {
+        let outcome = tokio::select! {
+            () = cancel.cancelled() => {
+                if let Err(error) = work::hand_back(&self.archive.db, &job).await {
+                    tracing::warn!(%error, call_id = job.call_id, "a lease could not be given back; it will run out");
+                }
+                return;
+            }
+            outcome = self.bring_in(&job) => outcome,
+        };
+        let settled = match outcome {
+            Ok(outcome) => self.settle(&job, outcome).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = settled {
+            tracing::error!(%error, call_id = job.call_id, "a recording waits: the archive's own side has a problem");
+            let next = self.after(BACK_OFF);
+            if let Err(error) = work::release(&self.archive.db, &job, next, false, &format!("our side: {error}")).await {
+                tracing::error!(%error, call_id = job.call_id, "a lease could not be given back; it will run out");
+            }
+        }
+    }
+
+    /// Looks first whether an earlier run got further than the fetch.
+    async fn bring_in(&self, job: &Job) -> Result<Outcome, ArchiveError> {
+        let archive = &self.archive;
+        let Some(facts) = archive.calls.facts(&job.call_id).await? else { return Ok(Outcome::Settled) };
+        let Some(recording) = facts.recordings.get(&job.source) else { return Ok(Outcome::Settled) };
+        if recording.state() != RecordingState::Pending {
+            return Ok(Outcome::Settled);
+        }
+        let path = archive.spool.file(job.call_seq, &job.source);
+        if let Some((_, intent)) = &recording.intent {
+            if let Some(stored) = archive.stored(intent).await? {
+                archive.seal(job, intent, stored).await?;
+                return Ok(Outcome::Archived);
+            }
+            let staged = restage(&path, &archive.spool).await?;
+            if let Some(staged) = staged.filter(|staged| hex::encode(staged.sha256) == intent.sha256) {
+                archive.finish(job, &facts, staged).await?;
+                return Ok(Outcome::Archived);
+            }
+        }
+        match self.fetcher.fetch(&job.url, &path, &archive.spool).await {
+            Ok(staged) if staged.audio.complete || self.is_last_try(job) => self.store(job, &facts, staged).await,
+            Ok(_) => Ok(Outcome::Failed(FetchError::passing("the recording breaks off in the middle of the audio"))),
+            Err(error) => Ok(Outcome::Failed(error)),
+        }
+    }
+
+    async fn store(&self, job: &Job, facts: &Facts, staged: Staged) -> Result<Outcome, ArchiveError> {
+        match self.archive.finish(job, facts, staged).await {
+            Ok(()) => Ok(Outcome::Archived),
+            // Somebody put other bytes at this recording's key: trying again would not change it.
+            Err(ArchiveError::Store(error @ StoreError::Conflict(_))) => {
+                Ok(Outcome::Failed(FetchError::Final(error.to_string())))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn settle(&self, job: &Job, outcome: Outcome) -> Result<(), ArchiveError> {
+        let path = self.archive.spool.file(job.call_seq, &job.source);
+        match outcome {
+            Outcome::Archived => {
+                metrics::counter!("callvault_recordings_total", "outcome" => "archived").increment(1);
+                tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, "recording archived");
+            }
+            Outcome::Settled => {}
+            Outcome::Failed(FetchError::Passing { reason, after }) if !self.is_last_try(job) => {
+                metrics::counter!("callvault_fetch_retries_total").increment(1);
+                let pause = after.unwrap_or_else(|| pause(self.archive.settings.retry_base, job.attempts + 1));
+                tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, reason, "recording not fetched yet");
+                remove(&path).await;
+                work::release(&self.archive.db, job, self.after(pause), true, &reason).await?;
+                return Ok(());
+            }
+            Outcome::Failed(error) => {
+                metrics::counter!("callvault_recordings_total", "outcome" => "failed").increment(1);
+                let given_up = matches!(error, FetchError::Passing { .. });
+                let reason = if given_up { format!("given up: {error}") } else { error.to_string() };
+                tracing::warn!(call_id = job.call_id, attempts = job.attempts + 1, reason, "recording failed");
+                let (call_id, source) = (job.call_id.clone(), job.source.clone());
+                let record = FailureRecord { call_id, source, reason, attempts: job.attempts + 1 };
+                self.archive.journal_json(Kind::RecordingFailed, &job.call_id, &record).await?;
+            }
+        }
+        remove(&path).await;
+        work::done(&self.archive.db, job.call_seq, &job.source).await?;
+        Ok(())
+    }
+
+    /// True once the time for trying is over: what comes now is the last word.
+    fn is_last_try(&self, job: &Job) -> bool {
+        let deadline = job.first_attempt_at.saturating_add(work::micros(self.archive.settings.give_up_after));
+        self.archive.clock.now().as_microsecond() >= deadline
+    }
+
+    fn after(&self, pause: Duration) -> i64 {
+        self.archive.clock.now().as_microsecond().saturating_add(work::micros(pause))
+    }
+}
+
+impl Archive {
+    /// The object that an interrupted run stored under an intent: only if it holds the intended bytes, read back.
+    async fn stored(&self, intent: &Intent) -> Result<Option<crate::objects::ObjectInfo>, ArchiveError> {
+        let Some(info) = self.store.head(&intent.object_key).await? else { return Ok(None) };
+        let bytes = self.store.get(&intent.object_key, info.version.as_deref(), None).await?;
+        if crate::objects::sha256_of(bytes).await? != intent.sha256 {
+            return Ok(None);
+        }
+        // The lock may be what the interruption prevented.
+        if info.retain_until.is_none_or(|until: Timestamp| until < intent.retain_until) {
+            return Ok(None);
+        }
+        Ok(Some(info))
+    }
+}

@@ -1,0 +1,153 @@
+//! `doctor`: one line for each part, and what to do where one is not well.
+
+use super::{Found, Outcome};
+use crate::access::Role;
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::lock::{DataDirLock, LockError};
+use crate::objects::{FsStore, ObjectKey};
+use crate::retention::PolicySet;
+
+/// Less free space than this on the data directory's disk is a fault, in bytes.
+const MIN_FREE: u64 = 1 << 30;
+
+enum Verdict {
+    Fine(String),
+    /// Works, but somebody should know.
+    Note(String),
+    Bad(String),
+}
+
+use Verdict::{Bad, Fine, Note};
+
+#[allow(clippy::print_stdout, reason = "this is what the command is for")]
+pub(super) async fn doctor(config: Config) -> Outcome {
+    let mut bad = false;
+    let mut tell = |part: &str, verdict: Verdict| {
+        let (mark, text) = match verdict {
+            Fine(text) => ("ok  ", text),
+            Note(text) => ("note", text),
+            Bad(text) => {
+                bad = true;
+                ("FAIL", text)
+            }
+        };
+        println!("{mark}  {part:<14} {text}");
+    };
+    tell("configuration", Fine("every key is known and has a value that fits".into()));
+    tell("data directory", data_dir(&config));
+    tell("policies", policies(&config));
+    tell("recordings", recordings(&config));
+    tell("store", store(&config));
+    tell("server", server(&config));
+    match App::open_existing(config, Clock::system()).await {
+        Err(error) => tell("database", Bad(error.to_string())),
+        Ok(app) => {
+            tell("database", database(&app).await);
+            tell("tokens", tokens(&app).await);
+            tell("search index", index(&app).await);
+            tell("backlog", backlog(&app).await);
+        }
+    }
+    Ok(if bad { Found::Wrong } else { Found::Nothing })
+}
+
+fn data_dir(config: &Config) -> Verdict {
+    let dir = config.data_dir.display();
+    let probe = match tempfile::tempfile_in(&config.data_dir) {
+        Ok(probe) => probe,
+        Err(error) => return Bad(format!("{dir} can't be written ({error}): run callvault serve once, or give this user the right to write there")),
+    };
+    drop(probe);
+    match rustix::fs::statvfs(&config.data_dir) {
+        Ok(stat) if stat.f_bavail * stat.f_frsize < MIN_FREE => {
+            Bad(format!("{dir} has less than 1 GiB free: make room before webhooks are refused"))
+        }
+        Ok(stat) => Fine(format!("{dir} is writable, {} GiB free", (stat.f_bavail * stat.f_frsize) >> 30)),
+        Err(error) => Bad(format!("the free space of {dir} can't be read: {error}")),
+    }
+}
+
+fn policies(config: &Config) -> Verdict {
+    match PolicySet::load(&config.retention.policies) {
+        Ok(set) => {
+            let (first, others) = set.policies();
+            let titles: Vec<&str> = std::iter::once(first).chain(others).map(|policy| policy.title.as_str()).collect();
+            Fine(titles.join("; "))
+        }
+        Err(error) => Bad(error.to_string()),
+    }
+}
+
+fn recordings(config: &Config) -> Verdict {
+    let recordings = &config.recordings;
+    if recordings.hosts.is_empty() {
+        return Bad("recordings.hosts is empty: nothing will ever be fetched".into());
+    }
+    if recordings.api_key.expose().is_empty() {
+        return Note("recordings.api_key is empty: DoubleTick's recordings need the account's key".into());
+    }
+    if recordings.allow_private_addresses {
+        return Note("recordings.allow_private_addresses is on: a webhook can make the archive fetch from your own network".into());
+    }
+    Fine(format!("fetched from {}", recordings.hosts.join(", ")))
+}
+
+fn store(config: &Config) -> Verdict {
+    match FsStore::open(&config.objects_dir()) {
+        Ok(_) => Fine(format!("{} can be used", config.objects_dir().display())),
+        Err(error) => Bad(format!("{} can't be used: {error}", config.objects_dir().display())),
+    }
+}
+
+fn server(config: &Config) -> Verdict {
+    match DataDirLock::acquire(&config.data_dir, "(callvault doctor)") {
+        Ok(_) => Note("no server runs on this data directory".into()),
+        Err(LockError::Held { holder, .. }) => Fine(format!("running: {holder}")),
+        Err(error) => Bad(error.to_string()),
+    }
+}
+
+async fn database(app: &App) -> Verdict {
+    if let Err(error) = app.db.check_schema().await {
+        return Bad(error.to_string());
+    }
+    match (app.journal.frontier().await, app.store.list(ObjectKey::RECORDINGS).await) {
+        (Ok(frontier), Ok(_)) => Fine(format!("{} journal entries", frontier.size())),
+        (Err(error), _) => Bad(format!("{error}: run callvault verify")),
+        (_, Err(error)) => Bad(error.to_string()),
+    }
+}
+
+async fn tokens(app: &App) -> Verdict {
+    match app.access.tokens().await {
+        Err(error) => Bad(error.to_string()),
+        Ok(tokens) => {
+            let in_force: Vec<_> = tokens.iter().filter(|token| token.revoked_at.is_none()).collect();
+            let can_post = |role: &str| role == Role::Ingest.as_str() || role == Role::Admin.as_str();
+            if in_force.iter().any(|token| can_post(&token.role)) {
+                Fine(format!("{} in force", in_force.len()))
+            } else {
+                Note("none that may post webhooks: callvault token create NAME --role ingest".into())
+            }
+        }
+    }
+}
+
+async fn index(app: &App) -> Verdict {
+    match (app.search.searcher(), app.journal.size().await) {
+        (Ok(searcher), Ok(size)) => {
+            Fine(format!("{} calls, {} entries behind", searcher.num_calls(), size.saturating_sub(searcher.cursor())))
+        }
+        (Err(error), _) => Note(format!("{error}: callvault serve builds it")),
+        (_, Err(error)) => Bad(error.to_string()),
+    }
+}
+
+async fn backlog(app: &App) -> Verdict {
+    match app.calls.backlog().await {
+        Ok((pending, unanalysed)) => Fine(format!("{pending} recordings to fetch, {unanalysed} to analyse")),
+        Err(error) => Bad(error.to_string()),
+    }
+}

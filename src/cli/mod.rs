@@ -1,0 +1,131 @@
+//! The command line: reads arguments, calls the library, prints. Exit codes: 0 done, 1 found something wrong or failed,
+//! 2 usage.
+
+mod calls;
+mod doctor;
+mod import;
+mod serve;
+mod token;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::{self, Config, Flags};
+use crate::telemetry;
+
+/// The compliance archive for recorded calls.
+#[derive(Parser)]
+#[command(name = "callvault", version, about, max_term_width = 100)]
+struct Cli {
+    /// Address and port to listen on, over the configuration.
+    #[arg(long, global = true, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Folder with database, recordings, index and spool, over the configuration.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Configuration file; callvault.toml in the working directory if present.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything in one process.
+    Serve,
+    /// Check configuration and every component.
+    Doctor,
+    /// Tokens: who may do what.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Find calls.
+    Search(calls::SearchArgs),
+    /// Show one call with its events and its recording.
+    Show {
+        call_id: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Recordings: have failed ones fetched again.
+    #[command(subcommand)]
+    Recording(calls::RecordingCommand),
+    /// Journal past webhooks, one JSON body a line; running it again adds nothing.
+    Import {
+        /// The file, or - for standard input.
+        file: PathBuf,
+    },
+    /// Rebuild the search index.
+    Reindex,
+    /// Check journal, projection, index and every stored object.
+    Verify,
+    /// Write a whole search as CSV or JSON lines.
+    Export(calls::ExportArgs),
+}
+
+/// What a command came to.
+type Outcome = anyhow::Result<Found>;
+
+/// Whether a command found something wrong that is no failure of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Wrong,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::start_logging();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let outcome = runtime.block_on(run(cli));
+    // A blocking task that hangs must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match outcome {
+        Ok(Found::Nothing) => ExitCode::SUCCESS,
+        Ok(Found::Wrong) => ExitCode::FAILURE,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let broken_pipe = error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    });
+    if !broken_pipe {
+        eprintln!("callvault: {error:#}");
+    }
+    ExitCode::FAILURE
+}
+
+async fn run(cli: Cli) -> Outcome {
+    let flags = Flags { config: cli.config, listen: cli.listen, data_dir: cli.data_dir };
+    let config = config::load(&flags, std::env::vars())?;
+    match cli.command {
+        Command::Serve => serve::serve(config).await,
+        Command::Doctor => doctor::doctor(config).await,
+        Command::Token(command) => token::token(config, command).await,
+        Command::Search(args) => calls::search(&open(config).await?, args).await,
+        Command::Show { call_id, json } => calls::show(&open(config).await?, &call_id, json).await,
+        Command::Recording(command) => calls::recording(&open(config).await?, command).await,
+        Command::Import { file } => import::import(config, &file).await,
+        Command::Reindex => serve::reindex(open(config).await?).await,
+        Command::Verify => verify::verify(&open(config).await?).await,
+        Command::Export(args) => calls::export(&open(config).await?, args).await,
+    }
+}
+
+/// The archive that is there.
+async fn open(config: Config) -> anyhow::Result<App> {
+    Ok(App::open_existing(config, Clock::system()).await?)
+}

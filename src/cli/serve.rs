@@ -1,0 +1,77 @@
+//! `serve` and `reindex`.
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Found, Outcome};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::journal::{Body, Kind, NewEntry};
+use crate::lock::DataDirLock;
+use crate::search::Follower;
+
+pub(super) async fn serve(config: Config) -> Outcome {
+    // Who serves already is told before the address is: that one names the cause.
+    if config.data_dir.is_dir() {
+        drop(DataDirLock::acquire(&config.data_dir, "(starting)")?);
+    }
+    let address = config.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address}: choose another with --listen"))?;
+    let app = App::open(config, Clock::system()).await?;
+    if app.access.tokens().await?.is_empty() && app.config.bootstrap.tokens.expose().is_empty() {
+        tracing::warn!("there is no token yet: make one with callvault token create NAME --role ingest");
+    }
+    crate::serve::serve(app, listener, shutdown_on_signal()?).await?;
+    Ok(Found::Nothing)
+}
+
+/// Cancelled by the first SIGTERM or SIGINT.
+pub(super) fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(token)
+}
+
+/// Asks a running server to build its index again, through the journal; without one, builds it here.
+#[allow(clippy::print_stdout, reason = "this is what the command is for")]
+pub(super) async fn reindex(app: App) -> Outcome {
+    let entry = NewEntry {
+        kind: Kind::IndexRebuildRequested,
+        actor: "cli".into(),
+        subject: None,
+        body: Body::of_json(&serde_json::json!({}))?,
+        received_at: None,
+        reason: None,
+    };
+    app.journal.append(vec![entry]).await?;
+    match DataDirLock::acquire(&app.config.data_dir, "(callvault reindex)") {
+        Ok(_lock) => {
+            let follower = Follower {
+                journal: app.journal.clone(),
+                calls: app.calls.clone(),
+                handle: app.search.clone(),
+                region: app.config.region.clone(),
+            };
+            let calls = follower.rebuild().await?;
+            println!("The search index is rebuilt: {calls} calls.");
+        }
+        Err(crate::lock::LockError::Held { holder, .. }) => {
+            println!("Asked the running server ({holder}) to rebuild its search index.");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Found::Nothing)
+}

@@ -1,0 +1,61 @@
+//! `verify`: the check with a progress bar on a terminal and plain lines elsewhere.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Found, Outcome};
+use crate::app::App;
+use crate::verify::{Damage, Progress};
+
+/// Shows how far the check is.
+struct Shown {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress for Shown {
+    fn begin(&mut self, part: &'static str, total: u64) {
+        match &self.bar {
+            Some(bar) => {
+                bar.reset();
+                bar.set_length(total);
+                bar.set_message(part);
+            }
+            None => eprintln!("checking {part} ({total})"),
+        }
+    }
+
+    fn advance(&mut self, steps: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(steps);
+        }
+    }
+
+    #[allow(clippy::print_stdout, reason = "the findings are what the command is for")]
+    fn damage(&mut self, damage: &Damage) {
+        let line = format!("DAMAGED  {}: {}", damage.what, damage.why);
+        match &self.bar {
+            Some(bar) => bar.suspend(|| println!("{line}")),
+            None => println!("{line}"),
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "this is what the command is for")]
+pub(super) async fn verify(app: &App) -> Outcome {
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let style = ProgressStyle::with_template("{msg:<14} {wide_bar} {pos}/{len} {eta}");
+        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    });
+    let mut shown = Shown { bar };
+    let report = crate::verify::verify(app, &mut shown).await?;
+    if let Some(bar) = shown.bar {
+        bar.finish_and_clear();
+    }
+    let found = if report.damages == 0 { "no damage".to_owned() } else { format!("{} DAMAGED", report.damages) };
+    println!(
+        "{} journal entries, {} calls, {} objects ({} bytes): {found}",
+        report.entries, report.calls, report.objects, report.object_bytes
+    );
+    Ok(if report.damages == 0 { Found::Nothing } else { Found::Wrong })
+}

@@ -1,0 +1,99 @@
+//! The searcher as everybody shares it, while the follower may replace the index under it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::Notify;
+
+use super::{Error, Expr, Found, Page, QueryContext, Searcher, Totals};
+
+/// Answers searches; cheap to clone.
+#[derive(Clone)]
+pub struct SearchHandle(Arc<Shared>);
+
+struct Shared {
+    dir: PathBuf,
+    threads: usize,
+    searcher: RwLock<Option<Arc<Searcher>>>,
+    damaged: Notify,
+    /// What the follower is doing, if that is anything but following.
+    notice: RwLock<Option<String>>,
+}
+
+impl SearchHandle {
+    /// A handle on the index in `dir`, which need not exist yet.
+    #[must_use]
+    pub fn new(dir: &Path, threads: usize) -> Self {
+        let (searcher, notice) = (RwLock::default(), RwLock::default());
+        Self(Arc::new(Shared { dir: dir.to_owned(), threads, searcher, damaged: Notify::new(), notice }))
+    }
+
+    /// Finds calls; on a thread where it may take its time.
+    ///
+    /// # Errors
+    /// The query, or the index; damage is reported to the follower, which mends it.
+    pub async fn search(&self, expr: Expr, page: Page, context: QueryContext) -> Result<Found, Error> {
+        self.ask(move |searcher| searcher.search(&expr, &page, &context)).await
+    }
+
+    /// Counts calls for an overview.
+    ///
+    /// # Errors
+    /// As [`SearchHandle::search`].
+    pub async fn totals(&self, expr: Expr, context: QueryContext) -> Result<Totals, Error> {
+        self.ask(move |searcher| searcher.totals(&expr, &context)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Searcher) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let searcher = self.searcher()?;
+        let answer = tokio::task::spawn_blocking(move || question(&searcher)).await;
+        let answer = answer.unwrap_or_else(|error| Err(Error::Damaged(error.to_string())));
+        if let Err(error) = &answer
+            && error.is_damage()
+        {
+            tracing::error!(%error, "the search index is damaged; it is built again");
+            self.0.damaged.notify_one();
+        }
+        answer
+    }
+
+    /// The current searcher, opened when first asked for.
+    ///
+    /// # Errors
+    /// There is no index yet, or it can't be read.
+    pub fn searcher(&self) -> Result<Arc<Searcher>, Error> {
+        if let Some(searcher) = self.0.searcher.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            return Ok(Arc::clone(searcher));
+        }
+        let opened = Arc::new(Searcher::open(&self.0.dir, self.0.threads)?);
+        *self.0.searcher.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// What keeps searches from being complete, in words.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        self.0.notice.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_notice(&self, notice: Option<String>) {
+        *self.0.notice.write().unwrap_or_else(PoisonError::into_inner) = notice;
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// Lets go of an index that is about to be replaced.
+    pub(super) fn close(&self) {
+        *self.0.searcher.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Waits until somebody met a damaged index.
+    pub(super) async fn damage(&self) {
+        self.0.damaged.notified().await;
+    }
+}

@@ -1,0 +1,149 @@
+//! Runs everything in one process: the server and the workers behind it, until it is told to stop.
+//!
+//! The listener and the signal to stop are parameters, so that a test can start the real thing on port 0.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::access::TokenError;
+use crate::app::App;
+use crate::archiver::{Analyser, Archive, ArchiveError, Spool, Worker};
+use crate::config::ConfigError;
+use crate::flags::Evaluator;
+use crate::lock::{DataDirLock, LockError};
+use crate::search::Follower;
+use crate::telemetry;
+use crate::web::{self, WebState};
+
+/// How long requests and workers may take to finish once the signal came; with it a stop stays below ten seconds.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Why the server could not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("bootstrap.tokens: {0}")]
+    Token(#[from] TokenError),
+    #[error("recordings can't be fetched: {0}")]
+    Http(#[from] reqwest::Error),
+    #[error("metrics can't be recorded: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+}
+
+/// Serves an archive until `shutdown` is cancelled.
+///
+/// # Errors
+/// Another process serves this data directory, or a part can't start.
+pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
+    let address = listener.local_addr()?;
+    let _lock = DataDirLock::acquire(&app.config.data_dir, &format!("http://{address}"))?;
+    let metrics = telemetry::start_metrics()?;
+    // Only one crypto provider is compiled in; a second installation is refused and changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Some(store) = &app.fs_store {
+        store.clear_staging()?;
+    }
+    app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
+    let app = Arc::new(app);
+    let workers = start_workers(&app, &shutdown).await?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
+
+    let router = web::router(WebState { app: Arc::clone(&app), metrics });
+    let stopped = shutdown.clone();
+    let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(async move { stopped.cancelled().await });
+    let patience = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let outcome = tokio::select! {
+        outcome = server.into_future() => outcome,
+        () = patience => Ok(()),
+    };
+    shutdown.cancel();
+    workers.close();
+    if tokio::time::timeout(GRACE / 4, workers.wait()).await.is_err() {
+        tracing::warn!("a worker did not stop in time; what it was doing is taken up at the next start");
+    }
+    app.db.close().await;
+    tracing::info!("stopped");
+    Ok(outcome?)
+}
+
+/// Everything that runs beside the server.
+async fn start_workers(app: &Arc<App>, shutdown: &CancellationToken) -> Result<TaskTracker, ServeError> {
+    let archive = Arc::new(Archive {
+        db: app.db.clone(),
+        journal: app.journal.clone(),
+        calls: app.calls.clone(),
+        store: Arc::clone(&app.store),
+        spool: Spool::open(&app.config.spool_dir(), app.config.spool.max_bytes)?,
+        policies: app.policies.clone(),
+        clock: app.clock.clone(),
+        settings: app.config.recordings.clone(),
+        public_url: app.public_url(),
+    });
+    let worker = Worker::new(Arc::clone(&archive), node_name(&app.config.data_dir)?)?;
+    worker.recover().await?;
+    let follower = Follower {
+        journal: app.journal.clone(),
+        calls: app.calls.clone(),
+        handle: app.search.clone(),
+        region: app.config.region.clone(),
+    };
+    let evaluator = Evaluator {
+        db: app.db.clone(),
+        journal: app.journal.clone(),
+        calls: app.calls.clone(),
+        clock: app.clock.clone(),
+        thresholds: app.config.flags.clone(),
+        policies: app.policies.clone(),
+    };
+    let tracker = TaskTracker::new();
+    tracker.spawn(worker.run(shutdown.clone()));
+    tracker.spawn(Analyser(archive).run(shutdown.clone()));
+    tracker.spawn(follower.run(shutdown.clone()));
+    tracker.spawn(evaluator.run(shutdown.clone()));
+    tracker.spawn(hear_of_other_writers(Arc::clone(app), shutdown.clone()));
+    Ok(tracker)
+}
+
+/// Commands append to the journal beside the server; this wakes whoever follows it.
+async fn hear_of_other_writers(app: Arc<App>, shutdown: CancellationToken) {
+    const LOOK_EVERY: Duration = Duration::from_millis(500);
+    while tokio::time::timeout(LOOK_EVERY, shutdown.cancelled()).await.is_err() {
+        if let Err(error) = app.journal.look().await {
+            tracing::warn!(%error, "the journal can't be read at the moment");
+        }
+    }
+}
+
+/// The name under which this node holds leases: the same after a restart on the same data directory.
+fn node_name(data_dir: &std::path::Path) -> std::io::Result<String> {
+    let path: PathBuf = data_dir.join("node-id");
+    match std::fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
+        Ok(_) => write_node_name(&path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_node_name(&path),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_node_name(path: &std::path::Path) -> std::io::Result<String> {
+    let name = uuid::Uuid::now_v7().to_string();
+    std::fs::write(path, &name)?;
+    Ok(name)
+}

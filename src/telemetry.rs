@@ -1,0 +1,51 @@
+//! Logs to stderr and metrics for Prometheus.
+//!
+//! A log line is a fixed message with fields. Names, numbers, URLs, query strings and secrets never appear in one.
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Upper bounds of latency buckets, in seconds.
+const SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+/// Upper bounds of batch sizes.
+const ENTRIES: [f64; 7] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+
+/// Starts logging; `RUST_LOG` chooses what, `info` by default. Only the first call has an effect.
+pub fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,tantivy=warn"));
+    // A second subscriber is refused: the first one goes on.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// Starts recording metrics for this process; the handle renders them.
+///
+/// # Errors
+/// A bucket list is empty, which it is not.
+pub fn start_metrics() -> Result<PrometheusHandle, BuildError> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_entries".into()), &ENTRIES)?
+        .build_recorder();
+    let handle = recorder.handle();
+    // Several servers in one process (tests) share the first recorder.
+    let _ = metrics::set_global_recorder(recorder);
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("callvault_webhooks_total", "Webhooks acknowledged, by outcome.");
+    describe_counter!("callvault_webhooks_pushed_back_total", "Webhooks answered 503 because they could not be journaled.");
+    describe_counter!("callvault_recordings_total", "Recordings settled, by outcome.");
+    describe_counter!("callvault_fetch_retries_total", "Fetches that will be tried again.");
+    describe_histogram!("callvault_journal_batch_entries", "Entries committed in one transaction.");
+    describe_histogram!("callvault_http_seconds", "Time to answer, by route and status class.");
+    describe_gauge!("callvault_journal_entries", "Size of the journal.");
+    describe_gauge!("callvault_journal_waiting", "Appends that wait for the writer.");
+    describe_gauge!("callvault_search_cursor", "Journal entry that the search index reads next.");
+    describe_gauge!("callvault_recordings_pending", "Recordings that are announced and not archived.");
+    describe_gauge!("callvault_recordings_unanalysed", "Recordings that are archived and not analysed.");
+    describe_gauge!("callvault_calls", "Calls known.");
+    describe_gauge!("callvault_spool_bytes", "Bytes of recordings on their way into the store.");
+}

@@ -1,0 +1,98 @@
+//! Checks everything that is kept against everything that was journaled, and names what does not fit.
+//!
+//! The journal against itself, the projections against the journal, the index against the projections, every stored
+//! object against its receipt, and the store against the journal for objects that nobody knows. It changes nothing, and
+//! runs beside a server that goes on working. What it can't see: a journal cut off at its end with the head row
+//! rewritten to match; only a checkpoint that lies elsewhere shows that.
+
+mod calls;
+mod index;
+mod journal;
+mod objects;
+mod tokens;
+
+use crate::app::App;
+use crate::calls::RecordingView;
+use crate::db::Error as DbError;
+use crate::objects::StoreError;
+use crate::search::Error as SearchError;
+
+/// Rows that are read at once.
+const STEP: u64 = 1000;
+
+/// One thing that does not fit, in words; `what` names the entry, call or object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    pub what: String,
+    pub why: String,
+}
+
+/// How far it is.
+pub trait Progress: Send {
+    /// A part begins; `total` steps are ahead.
+    fn begin(&mut self, part: &'static str, total: u64);
+    /// So many steps more are done.
+    fn advance(&mut self, steps: u64);
+    /// Something does not fit.
+    fn damage(&mut self, damage: &Damage);
+}
+
+/// What was checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub entries: u64,
+    pub calls: u64,
+    pub objects: u64,
+    pub object_bytes: u64,
+    pub damages: u64,
+}
+
+/// Why the check could not be finished.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    #[error("an object could not be read: {0}")]
+    Read(#[from] std::io::Error),
+}
+
+/// A run of the check.
+struct Run<'a> {
+    app: &'a App,
+    progress: &'a mut dyn Progress,
+    report: Report,
+    /// Entries beyond this came while the check ran, and are left to the next one.
+    size: u64,
+}
+
+/// Checks everything.
+///
+/// # Errors
+/// Database, index or store can't be used at all; damage is no error but a finding.
+pub async fn verify(app: &App, progress: &mut dyn Progress) -> Result<Report, VerifyError> {
+    let size = app.journal.size().await?;
+    let mut run = Run { app, progress, report: Report::default(), size };
+    run.journal().await?;
+    run.calls().await?;
+    run.tokens().await?;
+    run.index().await?;
+    run.objects().await?;
+    Ok(run.report)
+}
+
+impl Run<'_> {
+    fn damage(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        let damage = Damage { what: what.into(), why: why.into() };
+        self.report.damages += 1;
+        self.progress.damage(&damage);
+    }
+}
+
+/// The archived recordings of a call.
+fn archived(call: &crate::calls::Call) -> impl Iterator<Item = &RecordingView> {
+    std::iter::once(&call.recording).chain(&call.recordings).filter(|view| view.object_key.is_some())
+}

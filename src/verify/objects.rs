@@ -1,0 +1,134 @@
+//! Every stored object against its receipt, and every object in the store against the journal.
+
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+
+use super::{Run, STEP, VerifyError, archived};
+use crate::calls::Facts;
+use crate::objects::{ObjectKey, sha256_of};
+
+/// What a receipt promises of one object.
+struct Promise {
+    call_id: String,
+    key: String,
+    version: Option<String>,
+    sha256: String,
+    size: Option<u64>,
+    retain_until: Timestamp,
+}
+
+/// Objects that are read at the same time.
+const AT_ONCE: usize = 4;
+
+impl Run<'_> {
+    pub(super) async fn objects(&mut self) -> Result<(), VerifyError> {
+        let (.., recordings) = self.app.calls.counts().await?;
+        self.progress.begin("objects", recordings * 2);
+        let mut after = i64::MIN;
+        loop {
+            let rows = self.app.calls.rows(after, STEP).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.first_seq;
+            let facts = rows.iter().filter_map(|row| serde_json::from_str::<Facts>(&row.facts).ok());
+            let promises: Vec<Promise> = facts.flat_map(|facts| promises(&facts)).collect();
+            let app = self.app;
+            let mut checks = futures_util::stream::iter(promises).map(|promise| check(app, promise)).buffer_unordered(AT_ONCE);
+            while let Some((promise, outcome)) = checks.next().await {
+                match outcome {
+                    Ok(bytes) => {
+                        self.report.objects += 1;
+                        self.report.object_bytes += bytes;
+                    }
+                    Err(why) => self.damage(format!("object {} of call {}", promise.key, promise.call_id), why),
+                }
+                self.progress.advance(1);
+            }
+        }
+        self.strangers().await
+    }
+
+    /// Objects that no intent ever named.
+    async fn strangers(&mut self) -> Result<(), VerifyError> {
+        let mut objects = self.app.store.list(ObjectKey::RECORDINGS).await?;
+        while let Some(info) = objects.next().await {
+            let info = match info {
+                Ok(info) => info,
+                Err(error) => {
+                    self.damage("store", error.to_string());
+                    continue;
+                }
+            };
+            let folder = info.key.rsplit('/').nth(1).unwrap_or_default().to_owned();
+            let known = match self.app.calls.facts_of(&[folder]).await {
+                Ok(facts) => facts.iter().flat_map(intended).collect::<BTreeSet<_>>(),
+                Err(crate::db::Error::Damaged(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if !known.contains(&info.key) {
+                self.damage(format!("object {}", info.key), "no journal entry knows of it");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn promises(facts: &Facts) -> Vec<Promise> {
+    let call = facts.call();
+    let shown: BTreeSet<String> = archived(&call).filter_map(|view| view.object_key.clone()).collect();
+    let receipts = facts.recordings.values().filter_map(|recording| recording.receipt.as_ref());
+    let mut seen = BTreeSet::new();
+    let mut promises = Vec::new();
+    for (.., receipt) in receipts {
+        if !shown.contains(&receipt.object_key) || !seen.insert(receipt.object_key.clone()) {
+            continue;
+        }
+        let promise = |key: &str, version: &Option<String>, sha256: &str, size| Promise {
+            call_id: facts.call_id.clone(),
+            key: key.to_owned(),
+            version: version.clone(),
+            sha256: sha256.to_owned(),
+            size,
+            retain_until: receipt.retain_until,
+        };
+        promises.push(promise(&receipt.object_key, &receipt.version, &receipt.sha256, Some(receipt.size_bytes)));
+        promises.push(promise(&receipt.vcon_key, &receipt.vcon_version, &receipt.vcon_sha256, None));
+    }
+    promises
+}
+
+/// Every key that an interrupted or finished run may have written.
+fn intended(facts: &Facts) -> Vec<String> {
+    let intents = facts.recordings.values().filter_map(|recording| recording.intent.as_ref());
+    let intents = intents.flat_map(|(_, intent)| [intent.object_key.clone(), intent.vcon_key.clone()]);
+    let receipts = facts.recordings.values().filter_map(|recording| recording.receipt.as_ref());
+    let receipts = receipts.flat_map(|(.., receipt)| [receipt.object_key.clone(), receipt.vcon_key.clone()]);
+    intents.chain(receipts).collect()
+}
+
+/// Reads one object back; the number of bytes, or what is wrong with it.
+async fn check(app: &crate::app::App, promise: Promise) -> (Promise, Result<u64, String>) {
+    let outcome = read_back(app, &promise).await;
+    (promise, outcome)
+}
+
+async fn read_back(app: &crate::app::App, promise: &Promise) -> Result<u64, String> {
+    let words = |error: crate::objects::StoreError| error.to_string();
+    let info = app.store.head(&promise.key).await.map_err(words)?.ok_or("it is missing from the store")?;
+    let bytes = app.store.get(&promise.key, promise.version.as_deref(), None).await.map_err(words)?;
+    let sha256 = sha256_of(bytes).await.map_err(|error| format!("it can't be read: {error}"))?;
+    if sha256 != promise.sha256 {
+        return Err(format!("its SHA-256 is {sha256}, the receipt says {}", promise.sha256));
+    }
+    if promise.size.is_some_and(|size| size != info.size) {
+        return Err(format!("it has {} bytes, not those of the receipt", info.size));
+    }
+    match info.retain_until {
+        None => Err("its lock is missing".into()),
+        Some(until) if until < promise.retain_until => {
+            Err(format!("its lock ends {until}, the receipt says {}", promise.retain_until))
+        }
+        Some(_) => Ok(info.size),
+    }
+}

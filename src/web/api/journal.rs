@@ -1,0 +1,158 @@
+//! The journal as it is, for auditors.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::intake::call_key;
+use crate::journal::{Filter, Kind, Record};
+use crate::web::WebState;
+use crate::web::auth::{May, ReadJournal};
+use crate::web::error::{Error, Problem, Result};
+
+/// Entries on a page, if nothing is said.
+const DEFAULT_LIMIT: u64 = 100;
+const MAX_LIMIT: u64 = 500;
+
+pub(super) fn router() -> OpenApiRouter<WebState> {
+    OpenApiRouter::new().routes(routes!(journal)).routes(routes!(quarantine))
+}
+
+/// A page of the journal.
+#[derive(Serialize, ToSchema)]
+struct Entries {
+    entries: Vec<EntryView>,
+    /// Give it as `after` (in the quarantine: as `before`) for the next page; null on the last.
+    next: Option<u64>,
+}
+
+/// An entry with what stands beside it.
+#[derive(Serialize, ToSchema)]
+struct EntryView {
+    /// In RFC 8785 canonical form; its bytes are the Merkle tree's leaf.
+    #[schema(value_type = Object)]
+    entry: Box<RawValue>,
+    /// SHA-256(0x00 ‖ entry), lower-case hex (RFC 6962).
+    leaf: String,
+    /// 16 bytes, lower-case hex; null once erased.
+    salt: Option<String>,
+    /// JSON where it is, else base64; null once erased.
+    body: Option<Value>,
+    /// The exact bytes in base64: SHA-256(salt ‖ bytes) is what the entry commits to; null once erased.
+    body_bytes: Option<String>,
+    /// Why it lies in quarantine, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "the description of what the handler reads by hand")]
+struct JournalDoc {
+    /// Entries with a greater `seq`; without it, from the first on.
+    after: Option<u64>,
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    limit: Option<u64>,
+    /// A call id, or a subject as it stands in entries.
+    subject: Option<String>,
+    /// Such as `webhook.received`.
+    kind: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "the description of what the handler reads by hand")]
+struct QuarantineDoc {
+    /// Entries with a smaller `seq`; without it, from the newest on.
+    before: Option<u64>,
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    limit: Option<u64>,
+}
+
+/// Entries in order.
+#[utoipa::path(get, path = "/api/v1/journal", tag = "journal", params(JournalDoc), responses(
+    (status = 200, description = "A page of the journal", body = Entries),
+    (status = 400, description = "A parameter can't be read", body = Problem, content_type = "application/problem+json"),
+    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
+), security(("bearer" = [])))]
+async fn journal(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -> Result<Json<Entries>> {
+    let (mut from, mut limit, mut filter) = (0, DEFAULT_LIMIT, Filter::default());
+    for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        match &*name {
+            "after" => from = number(&name, &value)?.saturating_add(1),
+            "limit" => limit = read_limit(&value)?,
+            "subject" if value.contains(':') || value.contains('%') => filter.subject = Some(value.into_owned()),
+            "subject" => filter.subject = Some(call_key(&value)),
+            "kind" => filter.kind = Some(read_kind(&value)?),
+            _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}."))),
+        }
+    }
+    let records = state.app.journal.read(from, limit, &filter).await?;
+    let next = records.last().filter(|_| records.len() as u64 == limit).map(|record| record.entry.seq);
+    Ok(Json(Entries { entries: records.iter().map(EntryView::of).collect::<Result<_>>()?, next }))
+}
+
+/// Bodies that could not be understood, newest first.
+#[utoipa::path(get, path = "/api/v1/quarantine", tag = "journal", params(QuarantineDoc), responses(
+    (status = 200, description = "A page of the quarantine", body = Entries),
+    (status = 400, description = "A parameter can't be read", body = Problem, content_type = "application/problem+json"),
+    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
+), security(("bearer" = [])))]
+async fn quarantine(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -> Result<Json<Entries>> {
+    let (mut before, mut limit) = (u64::MAX, DEFAULT_LIMIT);
+    for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        match &*name {
+            "before" => before = number(&name, &value)?,
+            "limit" => limit = read_limit(&value)?,
+            _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}."))),
+        }
+    }
+    let records = state.app.journal.quarantine(before, limit).await?;
+    let next = records.last().filter(|_| records.len() as u64 == limit).map(|record| record.entry.seq);
+    Ok(Json(Entries { entries: records.iter().map(EntryView::of).collect::<Result<_>>()?, next }))
+}
+
+impl EntryView {
+    fn of(record: &Record) -> Result<Self> {
+        let entry = RawValue::from_string(record.entry.canonical()).map_err(|error| Error::Internal(error.to_string()))?;
+        let body = record.body.as_ref();
+        Ok(Self {
+            entry,
+            leaf: hex::encode(record.leaf),
+            salt: body.map(|body| hex::encode(body.salt)),
+            body: body.map(|body| {
+                serde_json::from_slice(&body.bytes).unwrap_or_else(|_| Value::String(STANDARD.encode(&body.bytes)))
+            }),
+            body_bytes: body.map(|body| STANDARD.encode(&body.bytes)),
+            reason: record.entry.reason.clone(),
+        })
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<u64> {
+    value.parse().map_err(|_| Error::BadRequest(format!("{name}: give a whole number.")))
+}
+
+fn read_limit(value: &str) -> Result<u64> {
+    let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| Error::BadRequest(format!("limit: give a number from 1 to {MAX_LIMIT}.")))
+}
+
+fn read_kind(value: &str) -> Result<Kind> {
+    Kind::parse(value).ok_or_else(|| {
+        let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::as_str).collect();
+        Error::BadRequest(format!("kind: there is no {value:?}; known are {}.", known.join(", ")))
+    })
+}

@@ -1,0 +1,18 @@
+//! The JSON API, a file for each resource.
+
+mod calls;
+mod journal;
+mod live;
+mod params;
+mod recording;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::WebState;
+
+pub(super) use calls::{CallDetail, SearchAnswer, detail, find};
+pub(super) use params::SearchParams;
+
+pub(super) fn router() -> OpenApiRouter<WebState> {
+    OpenApiRouter::new().merge(calls::router()).merge(recording::router()).merge(live::router()).merge(journal::router())
+}

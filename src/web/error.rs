@@ -1,0 +1,165 @@
+//! The one place where errors become answers: `application/problem+json` (RFC 9457).
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::archiver::ArchiveError;
+use crate::db::Error as DbError;
+use crate::journal::AppendError;
+use crate::objects::StoreError;
+use crate::search::{Error as SearchError, QueryError};
+
+/// An error as the API shows it (RFC 9457).
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Names the kind of problem; `about:blank` where the status says all.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    /// What is wrong and what to do.
+    detail: String,
+    /// The recording's state, where a recording was asked for that is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+}
+
+/// Everything that can go wrong with a request.
+#[derive(Debug)]
+pub enum Error {
+    BadRequest(String),
+    Unauthorized,
+    Forbidden(&'static str),
+    NotFound(String),
+    /// There is no recording; its state.
+    NoRecording(&'static str),
+    Conflict(String),
+    TooLarge,
+    RangeNotSatisfiable(u64),
+    /// Try again in a second; nothing was taken.
+    Busy(String),
+    Internal(String),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    fn parts(&self) -> (StatusCode, &'static str, String) {
+        match self {
+            Self::BadRequest(detail) => (StatusCode::BAD_REQUEST, "The request can't be read", detail.clone()),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "Sign in first",
+                "Send a valid token in the Authorization header, or sign in on the page.".into(),
+            ),
+            Self::Forbidden(why) => (StatusCode::FORBIDDEN, "Not allowed", (*why).into()),
+            Self::NotFound(detail) => (StatusCode::NOT_FOUND, "Not found", detail.clone()),
+            Self::NoRecording(state) => {
+                (StatusCode::NOT_FOUND, "There is no recording", format!("The recording of this call is {state}."))
+            }
+            Self::Conflict(detail) => (StatusCode::CONFLICT, "Not possible now", detail.clone()),
+            Self::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", "A webhook has at most 256 KiB.".into())
+            }
+            Self::RangeNotSatisfiable(size) => (
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "The range lies outside",
+                format!("The recording has {size} bytes."),
+            ),
+            Self::Busy(detail) => (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment", detail.clone()),
+            Self::Internal(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Something is broken here",
+                "The archive could not do this; its operator finds the reason in the log.".into(),
+            ),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        if let Self::Internal(why) = &self {
+            tracing::error!(why, "request failed");
+        }
+        let (status, title, detail) = self.parts();
+        let state = if let Self::NoRecording(state) = self { Some(state) } else { None };
+        let problem = Problem { kind: "about:blank", title, status: status.as_u16(), detail, state };
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self {
+            Self::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callvault\""));
+            }
+            Self::Busy(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::RangeNotSatisfiable(size) => {
+                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}")) {
+                    headers.insert(header::CONTENT_RANGE, value);
+                }
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<DbError> for Error {
+    fn from(error: DbError) -> Self {
+        if error.is_outage() {
+            tracing::error!(%error, "database out of reach");
+            Self::Busy("The database is out of reach.".into())
+        } else {
+            Self::Internal(error.to_string())
+        }
+    }
+}
+
+impl From<AppendError> for Error {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::QueueFull => Self::Busy("Too many events wait to be journaled.".into()),
+            AppendError::Unavailable(_) => Self::Busy("The journal can't be written at the moment.".into()),
+            AppendError::Stopped => Self::Busy("The archive is about to stop.".into()),
+        }
+    }
+}
+
+impl From<QueryError> for Error {
+    fn from(error: QueryError) -> Self {
+        Self::BadRequest(error.to_string())
+    }
+}
+
+impl From<SearchError> for Error {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Query(error) => error.into(),
+            // The follower was told and builds it again.
+            SearchError::Missing | SearchError::Damaged(_) => {
+                Self::Busy("The search index is being built; nothing is lost.".into())
+            }
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Db(error) => error.into(),
+            ArchiveError::Append(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}

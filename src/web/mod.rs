@@ -1,0 +1,28 @@
+//! HTTP: the webhook's door, the JSON API with its description, the pages.
+//!
+//! Handlers translate: they check the permission (an extractor in their signature), call one of the modules before,
+//! and shape the answer. No SQL, no rule about calls, no file is touched here.
+
+mod api;
+mod auth;
+mod error;
+mod openapi;
+mod pages;
+mod router;
+mod system;
+mod webhooks;
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::app::App;
+
+pub use router::router;
+
+/// What every handler can reach; cheap to clone.
+#[derive(Clone)]
+pub struct WebState {
+    pub app: Arc<App>,
+    pub metrics: PrometheusHandle,
+}

@@ -1,0 +1,69 @@
+//! All routes, and what holds for every one of them.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::error::Error;
+use super::{WebState, api, openapi, pages, system, webhooks};
+use crate::intake::MAX_BODY_BYTES;
+
+/// Nothing from outside, nothing inline, no frames.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The whole application.
+pub fn router(state: WebState) -> Router {
+    let (documented, document) = openapi::documented(vec![webhooks::router(), api::router(), system::router()]);
+    let all = documented
+        .merge(openapi::router(document))
+        .merge(pages::router())
+        .fallback(|| async { Error::NotFound("There is nothing at this address.".into()) })
+        .method_not_allowed_fallback(method_not_allowed);
+    all.layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(measure))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(fixed_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed_header(header::REFERRER_POLICY, "same-origin"))
+        .layer(fixed_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .with_state(state)
+}
+
+fn fixed_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+async fn method_not_allowed() -> Response {
+    let mut response = Error::BadRequest("This address does not take this method.".into()).into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+/// A fault of ours costs one request, not the server.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    Error::Internal("a handler panicked".into()).into_response()
+}
+
+/// Time to answer, by route (never by address: those hold ids) and status class.
+async fn measure(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = request.method().as_str().to_owned();
+    let start = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    let class = format!("{}xx", status / 100);
+    metrics::histogram!("callvault_http_seconds", "route" => route.clone(), "status" => class).record(start.elapsed());
+    tracing::debug!(method, route, status, micros = elapsed_micros(start), "request answered");
+    response
+}
+
+fn elapsed_micros(start: Instant) -> u64 {
+    u64::try_from(Duration::as_micros(&start.elapsed())).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,107 @@
+//! For operators and their monitors: health and metrics.
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::WebState;
+use super::auth::{May, ReadMetrics};
+use super::error::{Problem, Result};
+
+pub(super) fn router() -> OpenApiRouter<WebState> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(render_metrics))
+}
+
+/// Alive or ready.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    status: &'static str,
+}
+
+/// Whether this node can take webhooks, and every part that is not well.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    /// `ready` or `not ready`.
+    status: &'static str,
+    degraded: Vec<Degraded>,
+}
+
+/// A part that is not well.
+#[derive(Serialize, ToSchema)]
+struct Degraded {
+    part: &'static str,
+    why: String,
+}
+
+/// The process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "system", responses((status = 200, description = "Alive", body = Health)))]
+async fn healthz() -> Json<Health> {
+    Json(Health { status: "alive" })
+}
+
+/// 200 as long as this node can durably accept webhooks.
+#[utoipa::path(get, path = "/readyz", tag = "system", responses(
+    (status = 200, description = "Webhooks are taken", body = Readiness),
+    (status = 503, description = "Webhooks are not taken", body = Readiness),
+))]
+async fn readyz(State(state): State<WebState>) -> Response {
+    let mut degraded = Vec::new();
+    let size = state.app.journal.size().await;
+    let ready = size.is_ok();
+    match size {
+        Err(error) => {
+            tracing::error!(%error, "not ready: the journal can't be read");
+            degraded.push(Degraded { part: "database", why: "the database is out of reach".into() });
+        }
+        Ok(size) => {
+            let behind = state.app.search.searcher().map(|searcher| size.saturating_sub(searcher.cursor()));
+            if let Some(why) = state.app.search.notice() {
+                degraded.push(Degraded { part: "search", why });
+            } else if let Ok(behind) = behind
+                && behind > 5_000
+            {
+                degraded.push(Degraded { part: "search", why: format!("the index is {behind} entries behind") });
+            } else if behind.is_err() {
+                degraded.push(Degraded { part: "search", why: "there is no index yet".into() });
+            }
+        }
+    }
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { status: if ready { "ready" } else { "not ready" }, degraded })).into_response()
+}
+
+/// Metrics for Prometheus; any token but `ingest`, or none where `metrics_public` is on.
+#[utoipa::path(get, path = "/metrics", tag = "system", responses(
+    (status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"),
+    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "An ingest token", body = Problem, content_type = "application/problem+json"),
+), security(("bearer" = [])))]
+async fn render_metrics(State(state): State<WebState>, request: Request) -> Result<Response> {
+    if !state.app.config.metrics_public {
+        let (mut parts, _) = request.into_parts();
+        May::<ReadMetrics>::from_request_parts(&mut parts, &state).await?;
+    }
+    sample(&state).await;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], state.metrics.render()).into_response())
+}
+
+/// Gauges that nobody counts as it goes; a part that can't be read keeps its last value.
+async fn sample(state: &WebState) {
+    let app = &state.app;
+    metrics::gauge!("callvault_journal_waiting").set(app.journal.waiting() as f64);
+    if let Ok(size) = app.journal.size().await {
+        metrics::gauge!("callvault_journal_entries").set(size as f64);
+    }
+    if let Ok((calls, ..)) = app.calls.counts().await {
+        metrics::gauge!("callvault_calls").set(calls as f64);
+    }
+    if let Ok((pending, unanalysed)) = app.calls.backlog().await {
+        metrics::gauge!("callvault_recordings_pending").set(pending as f64);
+        metrics::gauge!("callvault_recordings_unanalysed").set(unanalysed as f64);
+    }
+}

@@ -1,0 +1,60 @@
+//! The door for webhooks.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::WebState;
+use super::auth::{May, PostWebhooks};
+use super::error::{Error, Problem, Result};
+use crate::intake;
+
+pub(super) fn router() -> OpenApiRouter<WebState> {
+    OpenApiRouter::new().routes(routes!(doubletick))
+}
+
+/// What the sender is told once the event is durable.
+#[derive(Serialize, ToSchema)]
+struct Acknowledged {
+    /// Number of the journal entry.
+    seq: u64,
+    /// Why the body could not be understood; it is kept all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantined: Option<&'static str>,
+}
+
+/// Takes one event of DoubleTick; 200 means that it is durable.
+///
+/// A JSON object, or a form with the same fields. Accepts a Bearer token or Basic credentials with the secret as
+/// password. Anything else than 200 means that nothing was taken: send it again.
+#[utoipa::path(
+    post, path = "/webhooks/doubletick", tag = "webhooks",
+    request_body(content = inline(serde_json::Value), content_type = "application/json"),
+    responses(
+        (status = 200, description = "Journaled and durable", body = Acknowledged),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Not an ingest token", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Over 256 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not taken; try again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("bearer" = []), ("basic" = [])),
+)]
+async fn doubletick(
+    may: May<PostWebhooks>,
+    State(state): State<WebState>,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Json<Acknowledged>> {
+    let body = body.map_err(|rejection| match rejection.status().as_u16() {
+        413 => Error::TooLarge,
+        _ => Error::BadRequest("The body broke off on its way; nothing was taken.".into()),
+    })?;
+    let done = intake::receive(&state.app.journal, &may.identity.actor(), &body).await.inspect_err(|_| {
+        metrics::counter!("callvault_webhooks_pushed_back_total").increment(1);
+    })?;
+    Ok(Json(Acknowledged { seq: done.seq, quarantined: done.quarantined }))
+}
