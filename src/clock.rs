@@ -40,8 +40,7 @@ impl std::fmt::Debug for Clock {
 /// Cuts a time down to the microsecond, the resolution of everything that is stored.
 #[must_use]
 pub fn whole_micros(time: Timestamp) -> Timestamp {
-    time.round(jiff::TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Trunc))
-        .unwrap_or(time)
+    time.round(jiff::TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Trunc)).unwrap_or(time)
 }
 
 /// A stored time: microseconds since 1970 UTC. Out-of-range values come out as the nearest end of the range.

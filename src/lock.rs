@@ -29,7 +29,8 @@ impl DataDirLock {
     pub fn acquire(dir: &Path, address: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { dir: dir.display().to_string(), source };
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(dir.join(FILE)).map_err(failed)?;
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).open(dir.join(FILE)).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -36,7 +36,10 @@ pub fn start_metrics() -> Result<PrometheusHandle, BuildError> {
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("callvault_webhooks_total", "Webhooks acknowledged, by outcome.");
-    describe_counter!("callvault_webhooks_pushed_back_total", "Webhooks answered 503 because they could not be journaled.");
+    describe_counter!(
+        "callvault_webhooks_pushed_back_total",
+        "Webhooks answered 503 because they could not be journaled."
+    );
     describe_counter!("callvault_recordings_total", "Recordings settled, by outcome.");
     describe_counter!("callvault_fetch_retries_total", "Fetches that will be tried again.");
     describe_histogram!("callvault_journal_batch_entries", "Entries committed in one transaction.");

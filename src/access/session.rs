@@ -20,7 +20,9 @@ impl Access {
         self.db.execute("delete from sessions where expires_at < $1", &[Arg::Int(now)]).await?;
         let sql = "insert into sessions (id_hash, token, created_at, expires_at) values ($1, $2, $3, $4)";
         let until = now + micros(SESSION_LIFE);
-        self.db.execute(sql, &[Arg::from(&hash(&value)[..]), identity.name.as_str().into(), now.into(), until.into()]).await?;
+        self.db
+            .execute(sql, &[Arg::from(&hash(&value)[..]), identity.name.as_str().into(), now.into(), until.into()])
+            .await?;
         Ok(value)
     }
 

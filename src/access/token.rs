@@ -29,7 +29,9 @@ pub struct TokenInfo {
 pub enum TokenError {
     #[error("a token named {0:?} exists or existed: choose another name")]
     NameTaken(String),
-    #[error("{0:?} is no token name: give 1 to 60 letters, digits, dots, dashes or underscores, not starting with bootstrap-")]
+    #[error(
+        "{0:?} is no token name: give 1 to 60 letters, digits, dots, dashes or underscores, not starting with bootstrap-"
+    )]
     BadName(String),
     #[error("there is no token named {0:?} in force: callvault token list shows them")]
     Unknown(String),
@@ -222,7 +224,8 @@ impl Projection for TokenProjection {
             match entry.kind {
                 Kind::TokenCreated => {
                     let created: Created = serde_json::from_slice(body).map_err(unreadable)?;
-                    let hash = hex::decode(&created.secret_sha256).map_err(|e| ProjectionError::Entry(e.to_string()))?;
+                    let hash =
+                        hex::decode(&created.secret_sha256).map_err(|e| ProjectionError::Entry(e.to_string()))?;
                     let sql = "insert into tokens (name, role, secret_hash, created_at) values ($1, $2, $3, $4)";
                     tx.execute(sql, &[created.name.into(), created.role.into(), hash.into(), at]).await?;
                 }

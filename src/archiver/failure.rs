@@ -32,7 +32,9 @@ impl FetchError {
     /// What an answer other than 200 means.
     pub(super) fn of_status(status: StatusCode, headers: &HeaderMap, clock: &Clock) -> Self {
         let reason = format!("the sender answered {}", status.as_u16());
-        let passing = matches!(status.as_u16(), 401 | 403 | 404 | 408 | 425 | 429) || status.is_server_error() || status.is_success();
+        let passing = matches!(status.as_u16(), 401 | 403 | 404 | 408 | 425 | 429)
+            || status.is_server_error()
+            || status.is_success();
         if passing { Self::Passing { reason, after: retry_after(headers, clock) } } else { Self::Final(reason) }
     }
 

@@ -126,8 +126,11 @@ impl Fetcher {
         let mut url = url.clone();
         let key = self.settings.api_key.expose();
         if !key.is_empty() {
-            let others: Vec<(String, String)> =
-                url.query_pairs().filter(|(name, _)| name != "token").map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
+            let others: Vec<(String, String)> = url
+                .query_pairs()
+                .filter(|(name, _)| name != "token")
+                .map(|(k, v)| (k.into_owned(), v.into_owned()))
+                .collect();
             if others.len() == url.query_pairs().count() {
                 // Nothing is rewritten of a query that the address has already: a signature may cover it.
                 url.query_pairs_mut().append_pair("token", key);

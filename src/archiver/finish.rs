@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::fetch::Staged;
 use super::work::Job;
 use super::{Archive, ArchiveError, vcon};
-use crate::calls::records::{ArchiveReceipt, AudioRecord, Intent};
 use crate::calls::Facts;
+use crate::calls::records::{ArchiveReceipt, AudioRecord, Intent};
 use crate::intake::call_key;
 use crate::journal::{Body, Kind, NewEntry};
 use crate::objects::{Content, ObjectInfo, ObjectKey};
@@ -30,7 +30,8 @@ impl Archive {
             _ => self.intend(job, facts, &staged).await?,
         };
         let content = Content::File { path: staged.path.clone(), size: staged.size, sha256: staged.sha256 };
-        let stored = self.store.put_new(&ObjectKey::Journaled(intent.object_key.clone()), content, intent.retain_until).await?;
+        let stored =
+            self.store.put_new(&ObjectKey::Journaled(intent.object_key.clone()), content, intent.retain_until).await?;
         self.seal(job, &intent, stored).await
     }
 
@@ -40,7 +41,8 @@ impl Archive {
         let record = vcon::build(intent, &events)?;
         let vcon_sha256 = hex::encode(Sha256::digest(&record));
         let record = Content::Bytes(Bytes::from(record));
-        let record = self.store.put_new(&ObjectKey::Journaled(intent.vcon_key.clone()), record, intent.retain_until).await?;
+        let record =
+            self.store.put_new(&ObjectKey::Journaled(intent.vcon_key.clone()), record, intent.retain_until).await?;
         let receipt = ArchiveReceipt {
             call_id: intent.call_id.clone(),
             source: intent.source.clone(),

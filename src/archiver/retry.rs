@@ -25,7 +25,13 @@ pub enum RetryOutcome {
 ///
 /// # Errors
 /// Database or journal.
-pub async fn retry(db: &Db, journal: &Journal, calls: &Calls, call_id: &str, actor: &str) -> Result<RetryOutcome, ArchiveError> {
+pub async fn retry(
+    db: &Db,
+    journal: &Journal,
+    calls: &Calls,
+    call_id: &str,
+    actor: &str,
+) -> Result<RetryOutcome, ArchiveError> {
     let Some(facts) = calls.facts(call_id).await? else { return Ok(RetryOutcome::NoSuchCall) };
     let (mut entries, mut hurried) = (Vec::new(), false);
     for (source, recording) in &facts.recordings {

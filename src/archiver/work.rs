@@ -101,7 +101,8 @@ pub(super) async fn hurry(db: &Db, call_seq: i64, source: &str) -> Result<()> {
 
 /// Frees leases that a stopped process of this node held. Only for the process that holds the data directory.
 pub(super) async fn free_leases_of(db: &Db, owner: &str) -> Result<u64> {
-    db.execute("update recording_work set leased_until = 0, lease_owner = null where lease_owner = $1", &[owner.into()]).await
+    db.execute("update recording_work set leased_until = 0, lease_owner = null where lease_owner = $1", &[owner.into()])
+        .await
 }
 
 /// The spool files that unfinished work may come back to.

@@ -151,7 +151,8 @@ impl Worker {
         if let Err(error) = settled {
             tracing::error!(%error, call_id = job.call_id, "a recording waits: the archive's own side has a problem");
             let next = self.after(BACK_OFF);
-            if let Err(error) = work::release(&self.archive.db, &job, next, false, &format!("our side: {error}")).await {
+            if let Err(error) = work::release(&self.archive.db, &job, next, false, &format!("our side: {error}")).await
+            {
                 tracing::error!(%error, call_id = job.call_id, "a lease could not be given back; it will run out");
             }
         }

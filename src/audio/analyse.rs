@@ -98,31 +98,18 @@ pub fn analyse(
     // The decoders are safe code over hostile bytes: an index out of bounds in one of them must
     // cost this recording its waveform, not the archive its thread. Everything they touched is
     // dropped with the unwinding.
-    let result = catch_unwind(AssertUnwindSafe(|| run(source, extension, should_stop)))
-        .unwrap_or(Err(AnalyseError::Decoder));
+    let result =
+        catch_unwind(AssertUnwindSafe(|| run(source, extension, should_stop))).unwrap_or(Err(AnalyseError::Decoder));
     // A stop shows as a read error somewhere in between.
-    if result.is_err() && should_stop.load(Ordering::Relaxed) {
-        Err(AnalyseError::Stopped)
-    } else {
-        result
-    }
+    if result.is_err() && should_stop.load(Ordering::Relaxed) { Err(AnalyseError::Stopped) } else { result }
 }
 
-fn run(
-    source: Box<dyn MediaSource>,
-    extension: &str,
-    should_stop: &AtomicBool,
-) -> Result<Analysis, AnalyseError> {
+fn run(source: Box<dyn MediaSource>, extension: &str, should_stop: &AtomicBool) -> Result<Analysis, AnalyseError> {
     let probe = probe(extension)?;
     let source = Source::behind_tags(source, should_stop).map_err(AnalyseError::Read)?;
     let stream = MediaSourceStream::new(Box::new(source), Default::default());
     let format = probe
-        .probe(
-            &Hint::new(),
-            stream,
-            FormatOptions::default(),
-            MetadataOptions::default(),
-        )
+        .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
         .map_err(|error| failure(error, AnalyseError::NoSound))?;
     Decoding::new(format)?.run(should_stop)
 }
@@ -149,9 +136,7 @@ fn probe(extension: &str) -> Result<Probe, AnalyseError> {
 /// What an error of the reader or decoder means where it ends the analysis.
 fn failure(error: Error, otherwise: AnalyseError) -> AnalyseError {
     match error {
-        Error::IoError(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-            AnalyseError::Read(error)
-        }
+        Error::IoError(error) if error.kind() != io::ErrorKind::UnexpectedEof => AnalyseError::Read(error),
         Error::Unsupported(what) => AnalyseError::Unsupported(what),
         _ => otherwise,
     }
@@ -280,20 +265,13 @@ fn measure(
 
 /// A decoder for the first track of sound.
 fn decoder(format: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), AnalyseError> {
-    let track = format
-        .default_track(TrackType::Audio)
-        .ok_or(AnalyseError::NoSound)?;
-    let params = track
-        .codec_params
-        .as_ref()
-        .and_then(|params| params.audio())
-        .ok_or(AnalyseError::NoSound)?;
+    let track = format.default_track(TrackType::Audio).ok_or(AnalyseError::NoSound)?;
+    let params = track.codec_params.as_ref().and_then(|params| params.audio()).ok_or(AnalyseError::NoSound)?;
     // In MPEG audio only the Xing header says what to trim, and it may lie; elsewhere the container
     // itself does.
     let mpeg = [CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3].contains(&params.codec);
     let options = AudioDecoderOptions::default().gapless(!mpeg).verify(false);
-    let decoder = get_codecs()
-        .make_audio_decoder(params, &options)
-        .map_err(|error| failure(error, AnalyseError::NoSound))?;
+    let decoder =
+        get_codecs().make_audio_decoder(params, &options).map_err(|error| failure(error, AnalyseError::NoSound))?;
     Ok((track.id, decoder))
 }

@@ -136,12 +136,7 @@ impl FrameWalk {
     /// A walk that has seen nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            lead: Vec::new(),
-            bytes: 0,
-            intake: Intake::default(),
-            stage: Stage::Sniff(Sniff::default()),
-        }
+        Self { lead: Vec::new(), bytes: 0, intake: Intake::default(), stage: Stage::Sniff(Sniff::default()) }
     }
 
     /// Takes the next bytes, any number of them. Once it is clear that the file is no audio the
@@ -223,17 +218,14 @@ impl Walk for Stage {
                 }
             }
         }
-        self.inner()
-            .map_or(Step::Stop, |walk| walk.step(window, eof))
+        self.inner().map_or(Step::Stop, |walk| walk.step(window, eof))
     }
 
     fn end(&mut self, missing: u64) -> Result<AudioFacts, NotAudio> {
         match self {
             Self::Refused(why) => Err(*why),
             Self::Sniff(_) => Err(NotAudio::TooShort),
-            _ => self
-                .inner()
-                .map_or(Err(NotAudio::Unknown), |walk| walk.end(missing)),
+            _ => self.inner().map_or(Err(NotAudio::Unknown), |walk| walk.end(missing)),
         }
     }
 }
@@ -262,30 +254,19 @@ fn known_name<'de, D: Deserializer<'de>>(from: D) -> Result<Name, D::Error> {
         .iter()
         .flat_map(|kind| [kind.0, kind.1])
         .find(|name| *name == text)
-        .ok_or_else(|| {
-            serde::de::Error::custom("no media type or extension that the archive writes")
-        })
+        .ok_or_else(|| serde::de::Error::custom("no media type or extension that the archive writes"))
 }
 
 fn be16(bytes: &[u8], at: usize) -> u16 {
-    bytes
-        .get(at..at + 2)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u16::from_be_bytes)
+    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_be_bytes)
 }
 
 fn be32(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..at + 4)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u32::from_be_bytes)
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes)
 }
 
 fn be64(bytes: &[u8], at: usize) -> u64 {
-    bytes
-        .get(at..at + 8)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u64::from_be_bytes)
+    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
 
 fn le16(bytes: &[u8], at: usize) -> u16 {

@@ -46,7 +46,8 @@ impl Projection for CallProjection {
         }
         let head = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state, open_since, recording_due_since)";
         tx.execute_rows(head, &calls, UPSERT_CALLS).await?;
-        let head = "insert into recordings (call_seq, source, call_id, url, state, sha256, object_key, vcon_key, analysed)";
+        let head =
+            "insert into recordings (call_seq, source, call_id, url, state, sha256, object_key, vcon_key, analysed)";
         tx.execute_rows(head, &recordings, UPSERT_RECORDINGS).await?;
         Ok(())
     }
@@ -87,7 +88,8 @@ impl Columns {
     /// The facts have no JSON form.
     pub fn of(facts: &Facts, subject: &str) -> Result<Self> {
         let flagged = |rule: &str| facts.flags.get(rule).is_some_and(super::facts::FlagFacts::is_open);
-        let awaited = facts.recordings.values().filter(|r| r.state() == RecordingState::Pending).map(|r| r.received).min();
+        let awaited =
+            facts.recordings.values().filter(|r| r.state() == RecordingState::Pending).map(|r| r.received).min();
         Ok(Self {
             first_seq: facts.first_seq.cast_signed(),
             call_id: facts.call_id.clone(),

@@ -135,7 +135,8 @@ impl Facts {
         // Two addresses may have led to the same bytes: that is one recording.
         let mut seen = std::collections::BTreeSet::new();
         recordings.retain(|view| view.sha256.as_ref().is_none_or(|sha256| seen.insert(sha256.clone())));
-        let first = if recordings.is_empty() { RecordingView::bare(self.recording_state()) } else { recordings.remove(0) };
+        let first =
+            if recordings.is_empty() { RecordingView::bare(self.recording_state()) } else { recordings.remove(0) };
         Call {
             call_id: self.call_id.clone(),
             channel: self.text(Field::Channel).unwrap_or_else(|| "whatsapp".into()),

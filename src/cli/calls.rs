@@ -159,7 +159,8 @@ fn line(app: &App, call: &Call) -> String {
         _ => "   ",
     };
     let customer = [call.customer.name.as_deref(), call.customer.number.as_deref()];
-    let flags: Vec<&str> = call.flags.iter().filter(|flag| flag.state == "open").map(|flag| flag.rule.as_str()).collect();
+    let flags: Vec<&str> =
+        call.flags.iter().filter(|flag| flag.state == "open").map(|flag| flag.rule.as_str()).collect();
     format!(
         "{}  {arrow}  {:<11} {:>6}  {:<9}  {:<36}  {:<24}  {}  {}",
         local(app, when),
@@ -180,7 +181,9 @@ fn local(app: &App, time: Timestamp) -> String {
 async fn warn_if_behind(app: &App) -> anyhow::Result<()> {
     let behind = app.journal.size().await?.saturating_sub(app.search.searcher().map_err(explain)?.cursor());
     if behind > 0 && crate::lock::DataDirLock::acquire(&app.config.data_dir, "(looking)").is_ok() {
-        eprintln!("callvault: the search index is {behind} journal entries behind and nobody serves: run callvault reindex");
+        eprintln!(
+            "callvault: the search index is {behind} journal entries behind and nobody serves: run callvault reindex"
+        );
     }
     Ok(())
 }
@@ -230,7 +233,13 @@ pub(super) async fn show(app: &App, call_id: &str, json: bool) -> Outcome {
     }
     for record in &events {
         let entry = &record.entry;
-        writeln!(out, "{:<26} {}  {}", format!("journal {}", entry.seq), local(app, entry.received()), entry.kind.as_str())?;
+        writeln!(
+            out,
+            "{:<26} {}  {}",
+            format!("journal {}", entry.seq),
+            local(app, entry.received()),
+            entry.kind.as_str()
+        )?;
     }
     Ok(Found::Nothing)
 }
@@ -238,7 +247,9 @@ pub(super) async fn show(app: &App, call_id: &str, json: bool) -> Outcome {
 fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Object(inner) => inner.values().filter(|v| !v.is_null()).map(plain).collect::<Vec<_>>().join("  "),
+        serde_json::Value::Object(inner) => {
+            inner.values().filter(|v| !v.is_null()).map(plain).collect::<Vec<_>>().join("  ")
+        }
         other => other.to_string(),
     }
 }

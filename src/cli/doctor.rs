@@ -57,7 +57,11 @@ fn data_dir(config: &Config) -> Verdict {
     let dir = config.data_dir.display();
     let probe = match tempfile::tempfile_in(&config.data_dir) {
         Ok(probe) => probe,
-        Err(error) => return Bad(format!("{dir} can't be written ({error}): run callvault serve once, or give this user the right to write there")),
+        Err(error) => {
+            return Bad(format!(
+                "{dir} can't be written ({error}): run callvault serve once, or give this user the right to write there"
+            ));
+        }
     };
     drop(probe);
     match rustix::fs::statvfs(&config.data_dir) {
@@ -89,7 +93,10 @@ fn recordings(config: &Config) -> Verdict {
         return Note("recordings.api_key is empty: DoubleTick's recordings need the account's key".into());
     }
     if recordings.allow_private_addresses {
-        return Note("recordings.allow_private_addresses is on: a webhook can make the archive fetch from your own network".into());
+        return Note(
+            "recordings.allow_private_addresses is on: a webhook can make the archive fetch from your own network"
+                .into(),
+        );
     }
     Fine(format!("fetched from {}", recordings.hosts.join(", ")))
 }

@@ -24,10 +24,8 @@ impl super::Bootstrap {
 }
 
 fn parse_one(index: usize, part: &str) -> Result<BootstrapToken, ConfigError> {
-    let invalid = |why: &str| ConfigError::Value {
-        key: "bootstrap.tokens".into(),
-        why: format!("entry {}: {why}", index + 1),
-    };
+    let invalid =
+        |why: &str| ConfigError::Value { key: "bootstrap.tokens".into(), why: format!("entry {}: {why}", index + 1) };
     let (role, secret) = part.split_once('=').ok_or_else(|| invalid("write role=secret"))?;
     if secret.chars().count() < MIN_SECRET_CHARS {
         return Err(invalid(&format!("the secret needs at least {MIN_SECRET_CHARS} characters")));

@@ -69,7 +69,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         return invalid("recordings.max_bytes", "must be above 0");
     }
     if config.recordings.hosts.iter().any(|host| host.contains('/') || host.is_empty() || host == "*") {
-        return invalid("recordings.hosts", "give host names such as media.example.com, *.example.com or 10.0.0.7:8443");
+        return invalid(
+            "recordings.hosts",
+            "give host names such as media.example.com, *.example.com or 10.0.0.7:8443",
+        );
     }
     if config.region.len() != 2 || !config.region.bytes().all(|b| b.is_ascii_uppercase()) {
         return invalid("region", "give a two-letter ISO 3166 country code such as IN");
@@ -94,7 +97,8 @@ fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigEr
 }
 
 fn parse_toml(text: &str) -> Result<toml::Table, ConfigError> {
-    text.parse().map_err(|error: toml::de::Error| ConfigError::Invalid(error.to_string().replace('\n', " ").trim().to_owned()))
+    text.parse()
+        .map_err(|error: toml::de::Error| ConfigError::Invalid(error.to_string().replace('\n', " ").trim().to_owned()))
 }
 
 /// Every key with its default, by its dotted path.
@@ -151,7 +155,10 @@ fn toml_dict(text: &str) -> Result<Dict, ConfigError> {
 
 /// Variables as a nested dictionary; each value takes the type of its key's default, so that an API key made of
 /// digits stays a text.
-fn env_dict(known: &BTreeMap<String, toml::Value>, env: impl Iterator<Item = (String, String)>) -> Result<Dict, ConfigError> {
+fn env_dict(
+    known: &BTreeMap<String, toml::Value>,
+    env: impl Iterator<Item = (String, String)>,
+) -> Result<Dict, ConfigError> {
     let mut dict = Dict::new();
     for (name, text) in env {
         let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
@@ -165,7 +172,8 @@ fn env_dict(known: &BTreeMap<String, toml::Value>, env: impl Iterator<Item = (St
 }
 
 fn typed(key: &str, default: &toml::Value, text: &str) -> Result<Value, ConfigError> {
-    let wrong = |what: &str| ConfigError::Value { key: key.to_owned(), why: format!("the environment gives no {what}") };
+    let wrong =
+        |what: &str| ConfigError::Value { key: key.to_owned(), why: format!("the environment gives no {what}") };
     Ok(match default {
         toml::Value::Integer(_) => Value::from(text.trim().parse::<i64>().map_err(|_| wrong("whole number"))?),
         toml::Value::Boolean(_) => Value::from(text.trim().parse::<bool>().map_err(|_| wrong("true or false"))?),
@@ -258,7 +266,10 @@ mod tests {
         std::fs::write(&path, "[recordngs]\nmax_bytes = 1\n").unwrap();
         let flags = Flags { config: Some(path), ..Flags::default() };
         let error = load(&flags, std::iter::empty()).unwrap_err().to_string();
-        assert!(error.contains("unknown configuration key recordngs") && error.contains("did you mean recordings"), "{error}");
+        assert!(
+            error.contains("unknown configuration key recordngs") && error.contains("did you mean recordings"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -72,7 +72,9 @@ fn write(fill: impl FnOnce(&mut csv::Writer<Vec<u8>>) -> csv::Result<()>) -> Res
 fn neutral(cell: String) -> String {
     let first = cell.trim_start_matches([' ', '\u{a0}', '\u{feff}']).chars().next();
     match first {
-        Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠' | '|' | '%') => format!("'{cell}"),
+        Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠' | '|' | '%') => {
+            format!("'{cell}")
+        }
         _ => cell,
     }
 }

@@ -68,7 +68,12 @@ enum Step {
 }
 
 /// Streams every call that matches, in the order of `sort`. The first page is searched when the stream is first polled.
-pub fn stream(source: Source, expr: Expr, sort: Sort, format: Format) -> impl Stream<Item = Result<Bytes, ExportError>> {
+pub fn stream(
+    source: Source,
+    expr: Expr,
+    sort: Sort,
+    format: Format,
+) -> impl Stream<Item = Result<Bytes, ExportError>> {
     try_unfold(Step::Header, move |step| {
         let (source, expr) = (source.clone(), expr.clone());
         async move {

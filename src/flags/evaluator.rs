@@ -148,7 +148,9 @@ fn changes(facts: &Facts, findings: &[Finding]) -> Vec<(Kind, Finding)> {
         let open = known.is_some_and(crate::calls::FlagFacts::is_open);
         match findings.iter().find(|finding| finding.rule == rule) {
             // A contradiction may grow by another reason; then the flag is raised again with all of them.
-            Some(finding) if !open || (rule == Rule::Contradiction && known.is_some_and(|k| k.reason() != finding.reason)) => {
+            Some(finding)
+                if !open || (rule == Rule::Contradiction && known.is_some_and(|k| k.reason() != finding.reason)) =>
+            {
                 changes.push((Kind::FlagRaised, finding.clone()));
             }
             None if open && rule.can_resolve() => {

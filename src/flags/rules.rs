@@ -158,7 +158,11 @@ fn recording_overdue(facts: &Facts, thresholds: &FlagThresholds, now: Timestamp)
         return None;
     }
     let limit = humantime::format_duration(limit).to_string();
-    finding(Rule::RecordingOverdue, format!("the recording was announced more than {limit} ago and is not archived"), Some(limit))
+    finding(
+        Rule::RecordingOverdue,
+        format!("the recording was announced more than {limit} ago and is not archived"),
+        Some(limit),
+    )
 }
 
 fn call_overdue(facts: &Facts, thresholds: &FlagThresholds, now: Timestamp) -> Option<Finding> {

@@ -50,7 +50,8 @@ fn is_call_event(name: &str) -> bool {
 /// The event type that the shape of an object without `event` tells.
 fn shape(object: &Map<String, Value>) -> Option<&'static str> {
     let has = |key: &str| object.get(key).is_some_and(|value| !value.is_null());
-    let is_true = |key: &str| matches!(object.get(key), Some(Value::Bool(true))) || object.get(key).is_some_and(|v| v == "true");
+    let is_true =
+        |key: &str| matches!(object.get(key), Some(Value::Bool(true))) || object.get(key).is_some_and(|v| v == "true");
     if is_true("conversationOpened") {
         Some("CONVERSATION_OPENED")
     } else if is_true("closeConversation") {

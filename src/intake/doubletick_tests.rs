@@ -39,13 +39,16 @@ fn types_may_be_wrong() {
 
 #[test]
 fn a_failed_call_is_told_by_its_status() {
-    let call = call_of(r#"{"event":"CALL_ENDED","callId":"c","callStatus":"FAILED","failedReason":"busy","durationInSeconds":0}"#);
+    let call = call_of(
+        r#"{"event":"CALL_ENDED","callId":"c","callStatus":"FAILED","failedReason":"busy","durationInSeconds":0}"#,
+    );
     assert_eq!(call.statuses, [Status::Failed]);
 }
 
 #[test]
 fn zero_is_a_length_only_at_the_end() {
-    let accepted = call_of(r#"{"event":"CALL_ACCEPTED","callId":"c","callStatus":"IN_PROGRESS","durationInSeconds":0}"#);
+    let accepted =
+        call_of(r#"{"event":"CALL_ACCEPTED","callId":"c","callStatus":"IN_PROGRESS","durationInSeconds":0}"#);
     assert_eq!((accepted.fields.duration_seconds, accepted.accepted), (None, true));
     let ended = call_of(r#"{"event":"CALL_ENDED","callId":"c","callStatus":"END","durationInSeconds":0}"#);
     assert_eq!(ended.fields.duration_seconds, Some(0));
@@ -91,7 +94,8 @@ fn what_goes_into_quarantine_and_why() {
 
 #[test]
 fn forms_carry_the_same_events() {
-    let call = call_of("event=CALL_ENDED&callId=call_1&durationInSeconds=9&callStatus=END&customerNumber=%2B919820011223");
+    let call =
+        call_of("event=CALL_ENDED&callId=call_1&durationInSeconds=9&callStatus=END&customerNumber=%2B919820011223");
     assert_eq!(call.fields.duration_seconds, Some(9));
     assert_eq!(call.fields.customer_number.as_deref(), Some("+919820011223"));
 }

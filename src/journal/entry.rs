@@ -73,7 +73,10 @@ impl Kind {
     /// True for entries whose subject is a call and that its fold takes in.
     #[must_use]
     pub fn concerns_call(self) -> bool {
-        !matches!(self, Self::WebhookQuarantined | Self::TokenCreated | Self::TokenRevoked | Self::IndexRebuildRequested)
+        !matches!(
+            self,
+            Self::WebhookQuarantined | Self::TokenCreated | Self::TokenRevoked | Self::IndexRebuildRequested
+        )
     }
 }
 
@@ -191,7 +194,11 @@ mod tests {
 
     #[test]
     fn reads_back_only_the_canonical_form() {
-        let entry = Entry { received_at: Some("2026-03-09T05:15:40Z".parse().unwrap()), reason: Some("not_json".into()), ..sample() };
+        let entry = Entry {
+            received_at: Some("2026-03-09T05:15:40Z".parse().unwrap()),
+            reason: Some("not_json".into()),
+            ..sample()
+        };
         assert_eq!(Entry::parse(&entry.canonical()), Some(entry.clone()));
         assert_eq!(Entry::parse(&entry.canonical().replace("\"seq\":", "\"seq\": ")), None);
         assert_eq!(Entry::parse(&entry.canonical().replace("\"seq\"", "\"sequence\"")), None);

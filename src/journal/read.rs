@@ -208,7 +208,8 @@ pub fn damage_in_row(stored: &Stored) -> std::result::Result<Record, String> {
     if entry.seq != stored.seq {
         return Err(format!("the entry says seq {}", entry.seq));
     }
-    let leaf: Hash = row.bytes("leaf").map_err(unreadable)?.try_into().map_err(|_| "the leaf hash has the wrong length")?;
+    let leaf: Hash =
+        row.bytes("leaf").map_err(unreadable)?.try_into().map_err(|_| "the leaf hash has the wrong length")?;
     if leaf != Entry::leaf(&text) {
         return Err("the leaf hash is not that of the entry".into());
     }

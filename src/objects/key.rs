@@ -24,7 +24,9 @@ impl ObjectKey {
             format!("{}{:04}/{:02}/{:02}/{call_key}", Self::RECORDINGS, day.year(), day.month(), day.day())
         };
         match self {
-            Self::Recording { day, call_key, sha256, extension } => format!("{}/{sha256}.{extension}", folder(day, call_key)),
+            Self::Recording { day, call_key, sha256, extension } => {
+                format!("{}/{sha256}.{extension}", folder(day, call_key))
+            }
             Self::Journaled(path) => path.clone(),
             Self::CallRecord { day, call_key, sha256 } => format!("{}/{sha256}.vcon.json", folder(day, call_key)),
         }

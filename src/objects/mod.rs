@@ -23,7 +23,11 @@ pub use key::ObjectKey;
 #[derive(Clone, Debug)]
 pub enum Content {
     /// A complete file of ours that nobody writes to any more. It may end up being the stored object itself.
-    File { path: PathBuf, size: u64, sha256: [u8; 32] },
+    File {
+        path: PathBuf,
+        size: u64,
+        sha256: [u8; 32],
+    },
     Bytes(Bytes),
 }
 
@@ -65,7 +69,12 @@ pub trait ObjectStore: Send + Sync {
     /// Stores an object under its lock. The same bytes already there: done (a later date extends the lock). Other
     /// bytes there: [`StoreError::Conflict`], and nothing changes. When it returns, object and lock are durable; nobody
     /// can ever see half an object.
-    async fn put_new(&self, key: &ObjectKey, content: Content, retain_until: Timestamp) -> Result<ObjectInfo, StoreError>;
+    async fn put_new(
+        &self,
+        key: &ObjectKey,
+        content: Content,
+        retain_until: Timestamp,
+    ) -> Result<ObjectInfo, StoreError>;
 
     /// An object's bytes, whole or a range of them; the range must lie within its size.
     async fn get(&self, key: &str, version: Option<&str>, range: Option<Range<u64>>) -> Result<ByteStream, StoreError>;

@@ -39,7 +39,8 @@ impl Period {
         if span.is_negative() || span.is_zero() {
             return Err(PeriodError::NotPositive(owned()));
         }
-        let calendar = 0.years().years(span.get_years()).months(span.get_months()).weeks(span.get_weeks()).days(span.get_days());
+        let calendar =
+            0.years().years(span.get_years()).months(span.get_months()).weeks(span.get_weeks()).days(span.get_days());
         if span.fieldwise() != calendar.fieldwise() {
             return Err(PeriodError::TooFine(owned()));
         }

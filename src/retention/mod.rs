@@ -62,7 +62,9 @@ impl PolicySet {
     fn longest(&self, from: Timestamp) -> (Timestamp, &Policy) {
         let (first, others) = self.policies();
         let start = (first.period.after(from), first);
-        others.map(|policy| (policy.period.after(from), policy)).fold(start, |best, next| if next.0 > best.0 { next } else { best })
+        others
+            .map(|policy| (policy.period.after(from), policy))
+            .fold(start, |best, next| if next.0 > best.0 { next } else { best })
     }
 }
 
@@ -74,7 +76,8 @@ mod tests {
     fn facts(ended: &str, received: &str, imported: bool) -> Facts {
         let received = received.parse::<Timestamp>().unwrap().as_microsecond();
         let ended = ended.parse::<Timestamp>().unwrap().as_microsecond();
-        let mut facts = Facts { first_received: received, final_received: Some(received), imported, ..Facts::default() };
+        let mut facts =
+            Facts { first_received: received, final_received: Some(received), imported, ..Facts::default() };
         facts.fields.entry(Field::EndedAt).or_default().insert(Stated::number(4, ended));
         facts
     }

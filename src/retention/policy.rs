@@ -101,7 +101,10 @@ impl PolicySet {
             hash.update(&text);
             let policy = read(&file, &text)?;
             if policies.iter().any(|known| known.id == policy.id) {
-                return Err(PolicyError::File { file, why: format!("the id {:?} is taken by another file", policy.id) });
+                return Err(PolicyError::File {
+                    file,
+                    why: format!("the id {:?} is taken by another file", policy.id),
+                });
             }
             policies.push(policy);
         }
@@ -125,7 +128,8 @@ impl PolicySet {
 fn read(file: &str, text: &str) -> Result<Policy, PolicyError> {
     let parsed: File = toml::from_str(text)
         .map_err(|error| PolicyError::File { file: file.to_owned(), why: error.message().to_owned() })?;
-    let period = Period::parse(&parsed.period).map_err(|source| PolicyError::Period { file: file.to_owned(), source })?;
+    let period =
+        Period::parse(&parsed.period).map_err(|source| PolicyError::Period { file: file.to_owned(), source })?;
     Ok(Policy {
         id: parsed.id,
         title: parsed.title,
@@ -153,7 +157,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let load = || PolicySet::load(folder.path().to_str().unwrap());
         assert!(matches!(load(), Err(PolicyError::Empty(_))));
-        let policy = |period: &str| format!("id = 'x'\ntitle = 't'\nperiod = '{period}'\nstart = 'call_end'\nreason = 'r'\n");
+        let policy =
+            |period: &str| format!("id = 'x'\ntitle = 't'\nperiod = '{period}'\nstart = 'call_end'\nreason = 'r'\n");
         std::fs::write(folder.path().join("a.toml"), policy("P7Y")).unwrap();
         assert_eq!(load().unwrap().policies().0.id, "x");
         std::fs::write(folder.path().join("a.toml"), policy("7 years")).unwrap();

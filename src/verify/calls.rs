@@ -51,10 +51,19 @@ impl Run<'_> {
             Ok(Some(facts)) => {
                 let expected = Columns::of(&facts, &row.subject)?;
                 if expected != *row {
-                    self.damage(what.as_str(), format!("its row does not say what the journal says: {}", differing(row, &expected)));
+                    self.damage(
+                        what.as_str(),
+                        format!("its row does not say what the journal says: {}", differing(row, &expected)),
+                    );
                 }
                 // A row is read after its call: what is journaled in between shows as a newer state.
-                let newer = self.app.calls.rows(row.first_seq - 1, 1).await?.first().is_some_and(|now| now.last_seq > row.last_seq);
+                let newer = self
+                    .app
+                    .calls
+                    .rows(row.first_seq - 1, 1)
+                    .await?
+                    .first()
+                    .is_some_and(|now| now.last_seq > row.last_seq);
                 if RecordingRow::all_of(&facts) != stored && !newer {
                     self.damage(what, "its recordings do not say what the journal says");
                 }
@@ -68,7 +77,8 @@ impl Run<'_> {
 
 fn fold(records: &[Record]) -> Result<Option<Facts>, String> {
     records.iter().filter(|record| record.entry.kind.concerns_call()).try_fold(None, |facts, record| {
-        let body = record.body.as_ref().ok_or_else(|| format!("the body of journal entry {} is missing", record.entry.seq))?;
+        let body =
+            record.body.as_ref().ok_or_else(|| format!("the body of journal entry {} is missing", record.entry.seq))?;
         let folded = Facts::fold(facts, &record.entry, &body.bytes);
         folded.map(Some).map_err(|error| format!("journal entry {}: {error}", record.entry.seq))
     })

@@ -24,7 +24,10 @@ impl Run<'_> {
         match tokio::task::block_in_place(|| searcher.check()) {
             Ok(files) => {
                 for file in files {
-                    self.damage(format!("search index file {file}"), "its checksum is wrong, or it is missing: run callvault reindex");
+                    self.damage(
+                        format!("search index file {file}"),
+                        "its checksum is wrong, or it is missing: run callvault reindex",
+                    );
                 }
             }
             Err(error) => self.damage("search index", format!("{error}: run callvault reindex")),
@@ -66,7 +69,11 @@ impl Run<'_> {
                 let expected = CallDoc::from(&facts).digest();
                 let found = tokio::task::block_in_place(|| searcher.digest_of(&row.call_id))?;
                 if found != Some(expected) {
-                    let why = if found.is_none() { "missing from the search index" } else { "older or other in the search index" };
+                    let why = if found.is_none() {
+                        "missing from the search index"
+                    } else {
+                        "older or other in the search index"
+                    };
                     self.damage(format!("call {}", row.call_id), format!("{why}: run callvault reindex"));
                 }
             }

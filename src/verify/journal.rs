@@ -25,7 +25,10 @@ impl Run<'_> {
                 match damage_in_row(stored) {
                     Ok(record) => {
                         if record.entry.at < last_at {
-                            self.damage(format!("journal entry {}", stored.seq), "its time is before the entry before it");
+                            self.damage(
+                                format!("journal entry {}", stored.seq),
+                                "its time is before the entry before it",
+                            );
                         }
                         last_at = record.entry.at;
                         frontier.push(record.leaf);

@@ -34,7 +34,8 @@ impl Run<'_> {
             let facts = rows.iter().filter_map(|row| serde_json::from_str::<Facts>(&row.facts).ok());
             let promises: Vec<Promise> = facts.flat_map(|facts| promises(&facts)).collect();
             let app = self.app;
-            let mut checks = futures_util::stream::iter(promises).map(|promise| check(app, promise)).buffer_unordered(AT_ONCE);
+            let mut checks =
+                futures_util::stream::iter(promises).map(|promise| check(app, promise)).buffer_unordered(AT_ONCE);
             while let Some((promise, outcome)) = checks.next().await {
                 match outcome {
                     Ok(bytes) => {

@@ -50,8 +50,7 @@ pub(super) fn router(document: Document) -> Router<WebState> {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
         connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
     let page: Router<WebState> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
-    page.layer(SetResponseHeaderLayer::overriding(
-        header::CONTENT_SECURITY_POLICY,
-        |_: &Response| Some(HeaderValue::from_static(POLICY)),
-    ))
+    page.layer(SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, |_: &Response| {
+        Some(HeaderValue::from_static(POLICY))
+    }))
 }

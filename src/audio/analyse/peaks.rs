@@ -21,12 +21,7 @@ pub(super) struct Waveform {
 
 impl Default for Waveform {
     fn default() -> Self {
-        Self {
-            windows: Vec::with_capacity(MAX_WINDOWS),
-            width: 1,
-            peak: 0.0,
-            filled: 0,
-        }
+        Self { windows: Vec::with_capacity(MAX_WINDOWS), width: 1, peak: 0.0, filled: 0 }
     }
 }
 
@@ -36,14 +31,10 @@ impl Waveform {
         let mut frames = samples.chunks_exact(channels).len();
         let mut rest = samples;
         while frames > 0 {
-            let room = usize::try_from(self.width - self.filled)
-                .unwrap_or(usize::MAX)
-                .min(frames);
+            let room = usize::try_from(self.width - self.filled).unwrap_or(usize::MAX).min(frames);
             let (now, later) = rest.split_at(room * channels);
             // `max` passes over NaN.
-            self.peak = now
-                .iter()
-                .fold(self.peak, |peak, sample| peak.max(sample.abs()));
+            self.peak = now.iter().fold(self.peak, |peak, sample| peak.max(sample.abs()));
             self.advance(room as u64);
             rest = later;
             frames -= room;
@@ -86,9 +77,7 @@ impl Waveform {
             .map(|i| {
                 let from = i * count / PEAKS;
                 let to = ((i + 1) * count / PEAKS).max(from + 1).min(count);
-                let peak = self.windows[from.min(to)..to]
-                    .iter()
-                    .fold(0.0_f32, |peak, window| peak.max(*window));
+                let peak = self.windows[from.min(to)..to].iter().fold(0.0_f32, |peak, window| peak.max(*window));
                 // `as` saturates: what overshoots full scale is full scale.
                 (peak * 255.0).round() as u8
             })
@@ -146,10 +135,6 @@ impl Levels {
     /// 0 to 1; 0 where there was no sound at all.
     pub(super) fn silent_share(mut self) -> f64 {
         self.close();
-        if self.windows == 0 {
-            0.0
-        } else {
-            self.silent as f64 / self.windows as f64
-        }
+        if self.windows == 0 { 0.0 } else { self.silent as f64 / self.windows as f64 }
     }
 }

@@ -20,10 +20,7 @@ pub(super) struct Source<'s> {
 impl<'s> Source<'s> {
     /// # Errors
     /// Those of reading and seeking.
-    pub(super) fn behind_tags(
-        mut inner: Box<dyn MediaSource>,
-        should_stop: &'s AtomicBool,
-    ) -> io::Result<Self> {
+    pub(super) fn behind_tags(mut inner: Box<dyn MediaSource>, should_stop: &'s AtomicBool) -> io::Result<Self> {
         let mut start = 0;
         if inner.is_seekable() {
             for _ in 0..MAX_TAGS {
@@ -37,11 +34,7 @@ impl<'s> Source<'s> {
             }
             inner.seek(SeekFrom::Start(start))?;
         }
-        Ok(Self {
-            inner,
-            start,
-            should_stop,
-        })
+        Ok(Self { inner, start, should_stop })
     }
 }
 

@@ -4,12 +4,7 @@ use super::*;
 
 macro_rules! fixture {
     ($name:literal) => {
-        include_bytes!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/fixtures/audio/",
-            $name
-        ))
-        .as_slice()
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/audio/", $name)).as_slice()
     };
 }
 
@@ -53,25 +48,10 @@ fn every_kind_is_decoded_in_the_length_that_the_walk_tells() {
     ];
     for (bytes, extension, seconds) in files {
         let found = run(bytes, extension).unwrap_or_else(|error| panic!("{extension}: {error}"));
-        assert!(
-            (found.seconds - seconds).abs() < 0.03,
-            "{extension}: {} s instead of {seconds} s",
-            found.seconds
-        );
-        assert_eq!(
-            (found.peaks.len(), found.damaged),
-            (PEAKS, 0),
-            "{extension}"
-        );
-        assert!(
-            found.peaks.iter().any(|peak| *peak > 60),
-            "{extension}: someone speaks"
-        );
-        assert!(
-            (0.0..0.6).contains(&found.silent_share),
-            "{extension}: {}",
-            found.silent_share
-        );
+        assert!((found.seconds - seconds).abs() < 0.03, "{extension}: {} s instead of {seconds} s", found.seconds);
+        assert_eq!((found.peaks.len(), found.damaged), (PEAKS, 0), "{extension}");
+        assert!(found.peaks.iter().any(|peak| *peak > 60), "{extension}: someone speaks");
+        assert!((0.0..0.6).contains(&found.silent_share), "{extension}: {}", found.silent_share);
     }
 }
 
@@ -91,27 +71,17 @@ fn peaks_and_silence_are_where_the_sound_is() {
     }
     let found = run(&wav(2, &samples), "wav").unwrap();
     assert!((found.seconds - 4.0).abs() < 1e-9);
-    assert!(
-        (found.silent_share - 0.5).abs() < 0.01,
-        "{}",
-        found.silent_share
-    );
+    assert!((found.silent_share - 0.5).abs() < 0.01, "{}", found.silent_share);
     for (i, peak) in found.peaks.iter().enumerate() {
         let expected = [0, 255, 0, 127][i / 250];
-        assert!(
-            peak.abs_diff(expected) <= 1,
-            "peak {i}: {peak} instead of {expected}"
-        );
+        assert!(peak.abs_diff(expected) <= 1, "peak {i}: {peak} instead of {expected}");
     }
 }
 
 #[test]
 fn fewer_frames_than_peaks_repeat() {
     let found = run(&wav(1, &[0, i16::MAX, 0, i16::MAX]), "wav").unwrap();
-    let expected: Vec<u8> = [0, 255, 0, 255]
-        .into_iter()
-        .flat_map(|peak| [peak; PEAKS / 4])
-        .collect();
+    let expected: Vec<u8> = [0, 255, 0, 255].into_iter().flat_map(|peak| [peak; PEAKS / 4]).collect();
     assert_eq!(found.peaks, expected);
 }
 
@@ -126,13 +96,8 @@ fn a_long_waveform_is_merged_without_losing_a_peak() {
         }
         waveform.take(&samples, 1);
     }
-    let loud: Vec<usize> = waveform
-        .peaks()
-        .iter()
-        .enumerate()
-        .filter(|(_, peak)| **peak == 255)
-        .map(|(i, _)| i)
-        .collect();
+    let loud: Vec<usize> =
+        waveform.peaks().iter().enumerate().filter(|(_, peak)| **peak == 255).map(|(i, _)| i).collect();
     assert_eq!(loud, [125, 375, 625, 875]);
 }
 
@@ -140,19 +105,14 @@ fn a_long_waveform_is_merged_without_losing_a_peak() {
 fn silence_is_judged_at_the_threshold() {
     let share = |amplitude: f32| {
         let mut levels = peaks::Levels::default();
-        let samples: Vec<f32> = (0..8_000)
-            .map(|i| if i % 2 == 0 { amplitude } else { -amplitude })
-            .collect();
+        let samples: Vec<f32> = (0..8_000).map(|i| if i % 2 == 0 { amplitude } else { -amplitude }).collect();
         for packet in samples.chunks(333) {
             levels.take(packet, 1, 8_000);
         }
         levels.silent_share()
     };
     let threshold = 10_f32.powf(SILENCE_DBFS as f32 / 20.0);
-    assert_eq!(
-        (share(threshold * 0.99), share(threshold * 1.01)),
-        (1.0, 0.0)
-    );
+    assert_eq!((share(threshold * 0.99), share(threshold * 1.01)), (1.0, 0.0));
 }
 
 #[test]
@@ -161,11 +121,7 @@ fn damage_in_the_middle_does_not_end_the_decoding() {
     let middle = bytes.len() / 2;
     bytes[middle..middle + 400].fill(0xAA);
     let found = run(&bytes, "mp3").unwrap();
-    assert!(
-        found.seconds > 2.6 && found.seconds < 3.1,
-        "{} s",
-        found.seconds
-    );
+    assert!(found.seconds > 2.6 && found.seconds < 3.1, "{} s", found.seconds);
     let mut flac = fixture!("call.flac").to_vec();
     flac[4_000..4_050].fill(0x55);
     assert!(run(&flac, "flac").unwrap().seconds > 0.3);
@@ -199,21 +155,11 @@ fn a_large_tag_is_passed_over() {
 #[test]
 fn what_cannot_be_decoded_says_so() {
     let opus = fixture!("call.opus");
-    for (bytes, extension) in [
-        (opus, "opus"),
-        (opus, "audio/ogg"),
-        (fixture!("call.amr"), "amr"),
-    ] {
-        assert!(
-            matches!(run(bytes, extension), Err(AnalyseError::Unsupported(_))),
-            "{extension}"
-        );
+    for (bytes, extension) in [(opus, "opus"), (opus, "audio/ogg"), (fixture!("call.amr"), "amr")] {
+        assert!(matches!(run(bytes, extension), Err(AnalyseError::Unsupported(_))), "{extension}");
     }
     for extension in ["mp3", "wav", "ogg", "m4a", "aac", "flac", ""] {
-        assert!(
-            run(b"<html>Not found</html>", extension).is_err(),
-            "{extension}"
-        );
+        assert!(run(b"<html>Not found</html>", extension).is_err(), "{extension}");
         assert!(run(&[0xFF; 100], extension).is_err(), "{extension}");
         assert!(run(b"", extension).is_err(), "{extension}");
     }
@@ -223,8 +169,5 @@ fn what_cannot_be_decoded_says_so() {
 fn a_stop_is_heeded() {
     let stop = AtomicBool::new(true);
     let source = Box::new(Cursor::new(fixture!("cbr.mp3").to_vec()));
-    assert!(matches!(
-        analyse(source, "mp3", &stop),
-        Err(AnalyseError::Stopped)
-    ));
+    assert!(matches!(analyse(source, "mp3", &stop), Err(AnalyseError::Stopped)));
 }

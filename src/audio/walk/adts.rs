@@ -6,10 +6,8 @@ use super::sync::Head;
 /// Bytes of a frame header without its checksum.
 pub(super) const HEADER: usize = 7;
 
-const RATES: [u32; 13] = [
-    96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
-    7_350,
-];
+const RATES: [u32; 13] =
+    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
 /// Sync, version, layer, profile, sampling rate and channels: what stays the same from frame to
 /// frame.
@@ -34,11 +32,5 @@ pub(super) fn parse(window: &[u8]) -> Option<Head> {
         7 => 8,
         count => count,
     };
-    Some(Head {
-        len,
-        samples: 1024 * (u32::from(b6 & 3) + 1),
-        rate,
-        channels,
-        ident: be32(window, 0) & IDENT,
-    })
+    Some(Head { len, samples: 1024 * (u32::from(b6 & 3) + 1), rate, channels, ident: be32(window, 0) & IDENT })
 }

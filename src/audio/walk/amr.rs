@@ -11,12 +11,8 @@ pub(super) const MAGIC_WB: &[u8] = b"#!AMR-WB\n";
 type Sizes = [u8; 16];
 /// A frame type that is reserved.
 const NONE: u8 = u8::MAX;
-const SIZES_NB: Sizes = [
-    12, 13, 15, 17, 19, 20, 26, 31, 5, NONE, NONE, NONE, NONE, NONE, NONE, 0,
-];
-const SIZES_WB: Sizes = [
-    17, 23, 32, 36, 40, 46, 50, 58, 60, 5, NONE, NONE, NONE, NONE, 0, 0,
-];
+const SIZES_NB: Sizes = [12, 13, 15, 17, 19, 20, 26, 31, 5, NONE, NONE, NONE, NONE, NONE, NONE, 0];
+const SIZES_WB: Sizes = [17, 23, 32, 36, 40, 46, 50, 58, 60, 5, NONE, NONE, NONE, NONE, 0, 0];
 
 /// Every frame is 20 ms.
 const FRAMES_PER_SECOND: f64 = 50.0;
@@ -38,25 +34,11 @@ pub(super) struct AmrWalk {
 
 impl AmrWalk {
     pub(super) fn narrow() -> Self {
-        Self {
-            kind: AMR_NB,
-            sizes: &SIZES_NB,
-            rate: 8_000,
-            frames: 0,
-            bytes: 0,
-            last: 0,
-            junk_run: 0,
-            cut: false,
-        }
+        Self { kind: AMR_NB, sizes: &SIZES_NB, rate: 8_000, frames: 0, bytes: 0, last: 0, junk_run: 0, cut: false }
     }
 
     pub(super) fn wide() -> Self {
-        Self {
-            kind: AMR_WB,
-            sizes: &SIZES_WB,
-            rate: 16_000,
-            ..Self::narrow()
-        }
+        Self { kind: AMR_WB, sizes: &SIZES_WB, rate: 16_000, ..Self::narrow() }
     }
 }
 

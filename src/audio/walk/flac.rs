@@ -49,11 +49,7 @@ impl Walk for FlacWalk {
     }
 
     fn step(&mut self, window: &[u8], _eof: bool) -> Step {
-        if self.in_frames {
-            self.byte(window)
-        } else {
-            self.block(window)
-        }
+        if self.in_frames { self.byte(window) } else { self.block(window) }
     }
 
     fn end(&mut self, missing: u64) -> Result<AudioFacts, NotAudio> {
@@ -132,25 +128,16 @@ impl FlacWalk {
         };
         let step = if last.variable { last.samples } else { 1 };
         let next = last.number.saturating_add(step);
-        let furthest = if self.crc == 0 {
-            next
-        } else {
-            next.saturating_add(step.saturating_mul(MAX_LOST))
-        };
-        head.variable == last.variable
-            && head.channels == last.channels
-            && (next..=furthest).contains(&head.number)
+        let furthest = if self.crc == 0 { next } else { next.saturating_add(step.saturating_mul(MAX_LOST)) };
+        head.variable == last.variable && head.channels == last.channels && (next..=furthest).contains(&head.number)
     }
 }
 
 fn stream_info(body: &[u8]) -> Option<Info> {
     // 20 bits of rate, 3 of channels, 5 of bits per sample, 36 of samples.
     let bits = super::be64(body, 10);
-    let info = Info {
-        rate: (bits >> 44) as u32,
-        channels: ((bits >> 41) & 7) as u8 + 1,
-        total: bits & ((1 << 36) - 1),
-    };
+    let info =
+        Info { rate: (bits >> 44) as u32, channels: ((bits >> 41) & 7) as u8 + 1, total: bits & ((1 << 36) - 1) };
     (info.rate > 0).then_some(info)
 }
 
@@ -181,17 +168,9 @@ fn frame(window: &[u8]) -> Option<Head> {
         13 | 14 => 2,
         _ => 0,
     };
-    let crc = window
-        .get(..at)?
-        .iter()
-        .fold(0_u8, |crc, byte| CRC8[usize::from(crc ^ byte)]);
+    let crc = window.get(..at)?.iter().fold(0_u8, |crc, byte| CRC8[usize::from(crc ^ byte)]);
     let channels = if channels > 7 { 2 } else { channels + 1 };
-    (*window.get(at)? == crc).then_some(Head {
-        number,
-        variable: b1 & 1 != 0,
-        samples,
-        channels,
-    })
+    (*window.get(at)? == crc).then_some(Head { number, variable: b1 & 1 != 0, samples, channels })
 }
 
 /// A number in the extended UTF-8 of FLAC: its value and its length in bytes, 1 to 7.
@@ -203,9 +182,10 @@ fn coded_number(bytes: &[u8]) -> Option<(u64, usize)> {
         _ => return None,
     };
     let head = u64::from(first) & ((1 << (7 - len)) - 1);
-    let number = bytes.get(1..len)?.iter().try_fold(head, |number, byte| {
-        (byte & 0xC0 == 0x80).then_some((number << 6) | u64::from(byte & 0x3F))
-    })?;
+    let number = bytes
+        .get(1..len)?
+        .iter()
+        .try_fold(head, |number, byte| (byte & 0xC0 == 0x80).then_some((number << 6) | u64::from(byte & 0x3F)))?;
     Some((number, len))
 }
 

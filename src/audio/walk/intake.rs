@@ -86,9 +86,7 @@ impl Intake {
         let kept = std::mem::take(&mut self.kept);
         let mut rest = &kept[self.start..];
         while !self.stopped {
-            let ahead = usize::try_from(self.skip)
-                .unwrap_or(usize::MAX)
-                .min(rest.len());
+            let ahead = usize::try_from(self.skip).unwrap_or(usize::MAX).min(rest.len());
             rest = &rest[ahead..];
             self.skip -= ahead as u64;
             if self.skip > 0 || rest.is_empty() {
@@ -111,20 +109,13 @@ impl Intake {
     }
 
     fn window<W: Walk>(&self, walk: &W) -> usize {
-        if self.need == 0 {
-            walk.unit()
-        } else {
-            self.need
-        }
+        if self.need == 0 { walk.unit() } else { self.need }
     }
 
     fn take(&mut self, step: Step, seen: usize) {
         match step {
             Step::Need(need) => {
-                debug_assert!(
-                    need > seen && need <= MAX_WINDOW,
-                    "window of {need} after {seen}"
-                );
+                debug_assert!(need > seen && need <= MAX_WINDOW, "window of {need} after {seen}");
                 // A walk that breaks the rule must not hang the archive.
                 self.need = need.clamp(seen + 1, MAX_WINDOW.max(seen + 1));
             }
@@ -149,9 +140,7 @@ impl Intake {
             self.kept.clear();
             self.start = 0;
         }
-        let from_data = usize::try_from(self.skip)
-            .unwrap_or(usize::MAX)
-            .min(data.len());
+        let from_data = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data.len());
         self.skip -= from_data as u64;
         &data[from_data..]
     }

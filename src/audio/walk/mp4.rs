@@ -111,22 +111,15 @@ impl Walk for Mp4Walk {
             self.data = self.data.saturating_sub(missing);
         }
         let Some(track) = self.sound else {
-            return Err(
-                match (
-                    self.bad,
-                    self.has_moov && self.at.saturating_sub(missing) >= self.moov_end,
-                ) {
-                    (true, _) => NotAudio::BadHeader,
-                    (_, true) => NotAudio::NoSoundTrack,
-                    (_, false) => NotAudio::CutOff,
-                },
-            );
+            return Err(match (self.bad, self.has_moov && self.at.saturating_sub(missing) >= self.moov_end) {
+                (true, _) => NotAudio::BadHeader,
+                (_, true) => NotAudio::NoSoundTrack,
+                (_, false) => NotAudio::CutOff,
+            });
         };
         // The time scale of a sound track is its rate, by custom; the header's own field holds no
         // more than 65,535.
-        let rate = [track.rate, track.time_scale]
-            .into_iter()
-            .find(|rate| RATES.contains(rate));
+        let rate = [track.rate, track.time_scale].into_iter().find(|rate| RATES.contains(rate));
         let seconds = self.seconds.or(track.seconds).unwrap_or(0.0);
         Ok(AudioFacts {
             media_type: MP4.0,
@@ -166,12 +159,9 @@ impl Mp4Walk {
             + match name {
                 b"mvhd" | b"mdhd" => 32,
                 b"hdlr" | b"stsz" | b"mehd" => 12,
-                b"stsd" => DESCRIPTION.max(
-                    usize::try_from(size)
-                        .unwrap_or(0)
-                        .saturating_sub(head)
-                        .min(DESCRIPTION_MORE),
-                ),
+                b"stsd" => {
+                    DESCRIPTION.max(usize::try_from(size).unwrap_or(0).saturating_sub(head).min(DESCRIPTION_MORE))
+                }
                 _ => 0,
             };
         if size < read as u64 {
@@ -191,14 +181,8 @@ impl Mp4Walk {
             b"mvhd" => (self.time_scale, self.seconds) = media_time(body),
             b"mdhd" => (self.track.time_scale, self.track.seconds) = media_time(body),
             b"mehd" => {
-                let count = if body[0] == 0 {
-                    u64::from(be32(body, 4))
-                } else {
-                    be64(body, 4)
-                };
-                self.seconds = self
-                    .seconds
-                    .or(claimed_seconds(count, u64::from(self.time_scale)));
+                let count = if body[0] == 0 { u64::from(be32(body, 4)) } else { be64(body, 4) };
+                self.seconds = self.seconds.or(claimed_seconds(count, u64::from(self.time_scale)));
             }
             b"hdlr" => self.track.sound = &body[8..12] == b"soun",
             b"stsz" => self.track.samples = u64::from(be32(body, 8)),
@@ -231,10 +215,7 @@ fn media_time(body: &[u8]) -> (u32, Option<f64>) {
     };
     // All ones: unknown.
     let known = count != u64::from(u32::MAX) && count != u64::MAX;
-    (
-        scale,
-        claimed_seconds(count, u64::from(scale)).filter(|_| known),
-    )
+    (scale, claimed_seconds(count, u64::from(scale)).filter(|_| known))
 }
 
 /// The number of channels in the AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1) of a sample
@@ -247,12 +228,7 @@ fn aac_channels(description: &[u8]) -> Option<u8> {
     for (tag, fixed) in [(3, 3), (4, 13), (5, 0)] {
         let (found, behind) = rest.split_first()?;
         // The length: seven bits a byte, at most four, the last without the top bit.
-        let len = behind
-            .iter()
-            .take(4)
-            .take_while(|byte| **byte & 0x80 != 0)
-            .count()
-            + 1;
+        let len = behind.iter().take(4).take_while(|byte| **byte & 0x80 != 0).count() + 1;
         rest = (*found == tag).then_some(behind)?.get(len + fixed..)?;
     }
     let bits = be16(rest, 0);

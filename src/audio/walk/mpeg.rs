@@ -5,21 +5,11 @@ use super::be32;
 use super::sync::{Declared, Head};
 
 // Bit rates by the index in the header, in kbit/s. 0 where the index is "free" or forbidden.
-const V1_L1: [u16; 16] = [
-    0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448, 0,
-];
-const V1_L2: [u16; 16] = [
-    0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 0,
-];
-const V1_L3: [u16; 16] = [
-    0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0,
-];
-const V2_L1: [u16; 16] = [
-    0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256, 0,
-];
-const V2_L23: [u16; 16] = [
-    0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0,
-];
+const V1_L1: [u16; 16] = [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448, 0];
+const V1_L2: [u16; 16] = [0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 0];
+const V1_L3: [u16; 16] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0];
+const V2_L1: [u16; 16] = [0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256, 0];
+const V2_L23: [u16; 16] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0];
 
 /// The bits that stay the same from frame to frame: sync, version, layer and sampling rate.
 const IDENT: u32 = 0xFFFE_0C00;
@@ -69,30 +59,17 @@ pub(super) fn parse(window: &[u8]) -> Option<Head> {
         (_, LAYER_II) | (MPEG_1, _) => 1152,
         _ => 576,
     };
-    let len = if layer == LAYER_I {
-        (12 * bits / rate + padding) * 4
-    } else {
-        samples / 8 * bits / rate + padding
-    };
+    let len = if layer == LAYER_I { (12 * bits / rate + padding) * 4 } else { samples / 8 * bits / rate + padding };
     let mono = mode == MONO;
     let ident = (be32(window, 0) & IDENT) | u32::from(mono);
-    Some(Head {
-        len,
-        samples,
-        rate,
-        channels: if mono { 1 } else { 2 },
-        ident,
-    })
+    Some(Head { len, samples, rate, channels: if mono { 1 } else { 2 }, ident })
 }
 
 /// What a Xing, Info or VBRI frame says of the frames behind it; None where `window` is a frame of
 /// sound. `window` should reach [`super::sync::UNIT`] bytes.
 pub(super) fn declared(window: &[u8], head: &Head) -> Option<Declared> {
     if window.get(36..40) == Some(b"VBRI") {
-        return Some(Declared {
-            bytes: Some(be32(window, 46)),
-            frames: Some(be32(window, 50)),
-        });
+        return Some(Declared { bytes: Some(be32(window, 46)), frames: Some(be32(window, 50)) });
     }
     // Behind the side information, whose length is by version and channels. A checksum does not
     // count for most encoders, but does for some.
@@ -101,9 +78,7 @@ pub(super) fn declared(window: &[u8], head: &Head) -> Option<Declared> {
         (1152, _) => 32,
         _ => 9,
     };
-    let at = [4 + side, 6 + side]
-        .into_iter()
-        .find(|at| matches!(window.get(*at..at + 4), Some(b"Xing" | b"Info")))?;
+    let at = [4 + side, 6 + side].into_iter().find(|at| matches!(window.get(*at..at + 4), Some(b"Xing" | b"Info")))?;
     let flags = be32(window, at + 4);
     let mut field = at + 8;
     let mut next = |flag: u32| {
@@ -112,8 +87,5 @@ pub(super) fn declared(window: &[u8], head: &Head) -> Option<Declared> {
             be32(window, field - 4)
         })
     };
-    Some(Declared {
-        frames: next(1),
-        bytes: next(2),
-    })
+    Some(Declared { frames: next(1), bytes: next(2) })
 }

@@ -73,10 +73,7 @@ impl Walk for OggWalk {
         if window.len() < table {
             return Step::Need(table);
         }
-        let body: usize = window[PAGE..table]
-            .iter()
-            .map(|size| usize::from(*size))
-            .sum();
+        let body: usize = window[PAGE..table].iter().map(|size| usize::from(*size)).sum();
         let first = window[5] & FIRST != 0;
         let wanted = table + if first { body.min(IDENTIFICATION) } else { 0 };
         if window.len() < wanted {
@@ -92,11 +89,7 @@ impl Walk for OggWalk {
 
     fn end(&mut self, missing: u64) -> Result<AudioFacts, NotAudio> {
         let (Some(first), Some(mut stream)) = (self.first, self.stream) else {
-            return Err(if missing > 0 {
-                NotAudio::CutOff
-            } else {
-                NotAudio::NoSoundTrack
-            });
+            return Err(if missing > 0 { NotAudio::CutOff } else { NotAudio::NoSoundTrack });
         };
         if missing > 0 && self.page > 0 {
             self.pages = self.pages.saturating_sub(1);
@@ -135,21 +128,11 @@ impl OggWalk {
             self.seconds += seconds(&before);
         }
         self.first.get_or_insert(codec);
-        self.stream = Some(Stream {
-            serial,
-            codec,
-            at: 0,
-            samples: 0,
-            ended: false,
-        });
+        self.stream = Some(Stream { serial, codec, at: 0, samples: 0, ended: false });
     }
 
     fn page(&mut self, window: &[u8], len: u64) {
-        let Some(stream) = self
-            .stream
-            .as_mut()
-            .filter(|stream| stream.serial == le32(window, 14))
-        else {
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.serial == le32(window, 14)) else {
             return;
         };
         self.before_page = Some(*stream);
@@ -177,28 +160,13 @@ fn seconds(stream: &Stream) -> f64 {
 /// Reads a stream's first packet; None for what is no known sound.
 fn codec(packet: &[u8]) -> Option<Codec> {
     let found = if packet.starts_with(b"OpusHead") && packet.len() >= 19 {
-        Codec {
-            opus: true,
-            channels: packet[9],
-            rate: 48_000,
-            pre_skip: u64::from(le16(packet, 10)),
-        }
+        Codec { opus: true, channels: packet[9], rate: 48_000, pre_skip: u64::from(le16(packet, 10)) }
     } else if packet.starts_with(b"\x01vorbis") && packet.len() >= 16 {
-        Codec {
-            opus: false,
-            channels: packet[11],
-            rate: le32(packet, 12),
-            pre_skip: 0,
-        }
+        Codec { opus: false, channels: packet[11], rate: le32(packet, 12), pre_skip: 0 }
     } else if packet.starts_with(b"\x7FFLAC") && packet.len() >= 30 {
         // STREAMINFO stands behind 13 bytes of the mapping and 4 of the block's header.
         let bits = u32::from_be_bytes([0, packet[27], packet[28], packet[29]]);
-        Codec {
-            opus: false,
-            channels: ((bits >> 1) & 7) as u8 + 1,
-            rate: bits >> 4,
-            pre_skip: 0,
-        }
+        Codec { opus: false, channels: ((bits >> 1) & 7) as u8 + 1, rate: bits >> 4, pre_skip: 0 }
     } else {
         return None;
     };

@@ -9,18 +9,10 @@ pub(super) const ID3V2_HEADER: usize = 10;
 /// Length in bytes of the ID3v2 tag that `window` starts with, its header and footer included.
 pub(in crate::audio) fn id3v2_len(window: &[u8]) -> Option<u64> {
     let head = window.get(..ID3V2_HEADER)?;
-    let plain = head.starts_with(b"ID3")
-        && head[3] != 0xFF
-        && head[4] != 0xFF
-        && head[6..].iter().all(|b| b & 0x80 == 0);
-    let size = head[6..]
-        .iter()
-        .fold(0_u64, |size, b| (size << 7) | u64::from(*b));
-    let footer = if head[5] & 0x10 != 0 {
-        ID3V2_HEADER as u64
-    } else {
-        0
-    };
+    let plain =
+        head.starts_with(b"ID3") && head[3] != 0xFF && head[4] != 0xFF && head[6..].iter().all(|b| b & 0x80 == 0);
+    let size = head[6..].iter().fold(0_u64, |size, b| (size << 7) | u64::from(*b));
+    let footer = if head[5] & 0x10 != 0 { ID3V2_HEADER as u64 } else { 0 };
     plain.then_some(ID3V2_HEADER as u64 + size + footer)
 }
 
@@ -31,10 +23,7 @@ pub(super) fn text(lead: &[u8]) -> Option<NotAudio> {
     if lead.starts_with(&[0xFF, 0xFE, b'<', 0]) || lead.starts_with(&[0xFE, 0xFF, 0, b'<']) {
         return Some(NotAudio::Html); // UTF-16
     }
-    let lead = lead
-        .strip_prefix(b"\xEF\xBB\xBF")
-        .unwrap_or(lead)
-        .trim_ascii_start();
+    let lead = lead.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(lead).trim_ascii_start();
     match lead {
         [b'<', next, ..] if next.is_ascii_alphabetic() || *next == b'!' || *next == b'?' => {
             return Some(NotAudio::Html);
@@ -42,18 +31,12 @@ pub(super) fn text(lead: &[u8]) -> Option<NotAudio> {
         [] => return None,
         _ => {}
     }
-    let readable = !lead
-        .iter()
-        .any(|b| b.is_ascii_control() && !b.is_ascii_whitespace());
+    let readable = !lead.iter().any(|b| b.is_ascii_control() && !b.is_ascii_whitespace());
     let ascii = lead.iter().filter(|b| b.is_ascii()).count();
     if !readable || ascii * 2 < lead.len() {
         return None;
     }
-    Some(if matches!(lead[0], b'{' | b'[') {
-        NotAudio::Json
-    } else {
-        NotAudio::Text
-    })
+    Some(if matches!(lead[0], b'{' | b'[') { NotAudio::Json } else { NotAudio::Text })
 }
 
 /// What [`Sniff::look`] came to.
@@ -83,47 +66,16 @@ impl Sniff {
             return Sniffed::Step(Step::Skip(len));
         }
         match window {
-            [
-                b'R',
-                b'I',
-                b'F',
-                b'F',
-                _,
-                _,
-                _,
-                _,
-                b'W',
-                b'A',
-                b'V',
-                b'E',
-                ..,
-            ]
-            | [
-                b'R',
-                b'F',
-                b'6',
-                b'4',
-                _,
-                _,
-                _,
-                _,
-                b'W',
-                b'A',
-                b'V',
-                b'E',
-                ..,
-            ] => Sniffed::Found(Stage::Wav(wav::WavWalk::default()), 12),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..]
+            | [b'R', b'F', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E', ..] => {
+                Sniffed::Found(Stage::Wav(wav::WavWalk::default()), 12)
+            }
             [b'O', b'g', b'g', b'S', ..] => Sniffed::Found(Stage::Ogg(ogg::OggWalk::default()), 0),
-            [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
-                Sniffed::Found(Stage::Mp4(mp4::Mp4Walk::default()), 0)
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] => Sniffed::Found(Stage::Mp4(mp4::Mp4Walk::default()), 0),
+            [b'f', b'L', b'a', b'C', ..] => Sniffed::Found(Stage::Flac(flac::FlacWalk::default()), 4),
+            _ if window.starts_with(amr::MAGIC_NB) => {
+                Sniffed::Found(Stage::Amr(amr::AmrWalk::narrow()), amr::MAGIC_NB.len() as u64)
             }
-            [b'f', b'L', b'a', b'C', ..] => {
-                Sniffed::Found(Stage::Flac(flac::FlacWalk::default()), 4)
-            }
-            _ if window.starts_with(amr::MAGIC_NB) => Sniffed::Found(
-                Stage::Amr(amr::AmrWalk::narrow()),
-                amr::MAGIC_NB.len() as u64,
-            ),
             _ if window.starts_with(amr::MAGIC_WB) => {
                 Sniffed::Found(Stage::Amr(amr::AmrWalk::wide()), amr::MAGIC_WB.len() as u64)
             }
@@ -131,9 +83,7 @@ impl Sniff {
             _ => match text(window) {
                 // Refused whatever follows: a page with audio glued to it is still a page. Other
                 // text may be junk in front.
-                Some(why @ (NotAudio::Html | NotAudio::Json)) => {
-                    Sniffed::Found(Stage::Refused(why), 0)
-                }
+                Some(why @ (NotAudio::Html | NotAudio::Json)) => Sniffed::Found(Stage::Refused(why), 0),
                 _ => Sniffed::Found(Stage::Sync(sync::SyncWalk::default()), 0),
             },
         }

@@ -124,11 +124,7 @@ impl Walk for SyncWalk {
             self.span = self.span.saturating_sub(missing);
         }
         let (Some(family), Some(first)) = (self.family, self.first) else {
-            return Err(if self.hopeful {
-                NotAudio::TooShort
-            } else {
-                NotAudio::Unknown
-            });
+            return Err(if self.hopeful { NotAudio::TooShort } else { NotAudio::Unknown });
         };
         if self.frames == 0 {
             return Err(NotAudio::TooShort);
@@ -169,11 +165,7 @@ impl SyncWalk {
             }
         }
         self.searched += 1;
-        if self.searched > START_WITHIN {
-            Step::Stop
-        } else {
-            Step::Skip(1)
-        }
+        if self.searched > START_WITHIN { Step::Stop } else { Step::Skip(1) }
     }
 
     /// The next frame, tag or byte of junk.
@@ -249,11 +241,7 @@ impl SyncWalk {
 
     /// Whether the stream's own header promised more than came.
     fn short_of_declared(&self, first: Head) -> bool {
-        let Some(Declared {
-            frames: Some(frames),
-            bytes,
-        }) = self.declared
-        else {
+        let Some(Declared { frames: Some(frames), bytes }) = self.declared else {
             return false;
         };
         let frames = u64::from(frames);
@@ -281,11 +269,7 @@ fn chain(family: Family, window: &[u8], eof: bool, links: usize) -> Chain {
     let mut at = first.len as usize;
     for link in 1..links {
         if window.len() < at + HEADER {
-            return if eof {
-                Chain::Ended(link)
-            } else {
-                Chain::More(at + HEADER)
-            };
+            return if eof { Chain::Ended(link) } else { Chain::More(at + HEADER) };
         }
         match family.parse(&window[at..]) {
             Some(next) if next.ident == first.ident => at += next.len as usize,
@@ -303,11 +287,7 @@ fn tag_len(window: &[u8]) -> Option<u64> {
     }
     if window.starts_with(b"APETAGEX") && window.len() >= APE_HEADER {
         let is_header = le32(window, 20) & 0x2000_0000 != 0;
-        let content = if is_header {
-            u64::from(le32(window, 12))
-        } else {
-            0
-        };
+        let content = if is_header { u64::from(le32(window, 12)) } else { 0 };
         return Some(APE_HEADER as u64 + content);
     }
     None

@@ -4,12 +4,7 @@ use super::*;
 
 macro_rules! fixture {
     ($name:literal) => {
-        include_bytes!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/fixtures/audio/",
-            $name
-        ))
-        .as_slice()
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/audio/", $name)).as_slice()
     };
 }
 
@@ -85,37 +80,20 @@ fn seconds(bytes: &[u8]) -> f64 {
 
 #[track_caller]
 fn assert_near(found: f64, expected: f64) {
-    assert!(
-        (found - expected).abs() < 0.000_6,
-        "{found} s instead of {expected} s"
-    );
+    assert!((found - expected).abs() < 0.000_6, "{found} s instead of {expected} s");
 }
 
 #[test]
 fn real_files_have_the_length_that_other_tools_tell() {
     for (bytes, media_type, length, channels, rate, frames) in fixtures() {
         let facts = walk(bytes).unwrap();
-        assert_eq!(
-            (facts.media_type, facts.channels, facts.sample_rate),
-            (media_type, channels, rate)
-        );
-        assert!(
-            (facts.seconds - length).abs() < 0.000_6,
-            "{media_type}: {} s instead of {length} s",
-            facts.seconds
-        );
+        assert_eq!((facts.media_type, facts.channels, facts.sample_rate), (media_type, channels, rate));
+        assert!((facts.seconds - length).abs() < 0.000_6, "{media_type}: {} s instead of {length} s", facts.seconds);
         assert!(facts.complete, "{media_type}");
-        assert!(
-            frames == 0 || facts.frames == frames,
-            "{media_type}: {} frames",
-            facts.frames
-        );
+        assert!(frames == 0 || facts.frames == frames, "{media_type}: {} frames", facts.frames);
         let about = bytes.len() as f64 * 8.0 / length;
         let rate = f64::from(facts.bit_rate);
-        assert!(
-            rate <= about + 1.0 && rate > about * 0.5,
-            "{media_type}: {rate} bit/s of {about}"
-        );
+        assert!(rate <= about + 1.0 && rate > about * 0.5, "{media_type}: {rate} bit/s of {about}");
     }
 }
 
@@ -127,11 +105,7 @@ fn half_a_file_is_not_complete() {
         for cut in [bytes.len() / 2 + 1, bytes.len() * 2 / 3 + 1, end] {
             match walk(&bytes[..cut]) {
                 Ok(facts) => {
-                    assert!(
-                        !facts.complete,
-                        "{media_type} cut at {cut} of {}",
-                        bytes.len()
-                    );
+                    assert!(!facts.complete, "{media_type} cut at {cut} of {}", bytes.len());
                     assert!(facts.seconds < length + 0.001, "{media_type}");
                 }
                 // An index that comes last is lost with the end; a page of half a second may be the
@@ -174,17 +148,10 @@ fn frames_are_counted_whatever_a_xing_header_says() {
 #[test]
 fn a_xing_header_that_promises_more_shows_the_cut() {
     let sound = frame().repeat(10);
-    let cut = |frames, bytes| {
-        !walk(&[xing(frames, bytes), sound.clone()].concat())
-            .unwrap()
-            .complete
-    };
+    let cut = |frames, bytes| !walk(&[xing(frames, bytes), sound.clone()].concat()).unwrap().complete;
     assert!(cut(20, None));
     assert!(cut(11, Some(12 * 144)), "one frame less, cut between two");
-    assert!(
-        !cut(20, Some(11 * 144)),
-        "all the bytes came: the count was wrong"
-    );
+    assert!(!cut(20, Some(11 * 144)), "all the bytes came: the count was wrong");
     assert!(!cut(20, Some(7)), "less than a byte a frame");
 }
 
@@ -199,15 +166,9 @@ fn a_damaged_frame_costs_itself_only() {
 
 #[test]
 fn junk_between_frames_is_passed_over_up_to_a_bound() {
-    let with = |junk: usize| {
-        walk(&[frame().repeat(5), vec![b'x'; junk], frame().repeat(5)].concat()).unwrap()
-    };
+    let with = |junk: usize| walk(&[frame().repeat(5), vec![b'x'; junk], frame().repeat(5)].concat()).unwrap();
     for junk in [1, 143, 144, 10_000, 1024 * 1024] {
-        assert_eq!(
-            (with(junk).frames, with(junk).complete),
-            (10, true),
-            "{junk} bytes"
-        );
+        assert_eq!((with(junk).frames, with(junk).complete), (10, true), "{junk} bytes");
     }
     let facts = with(1024 * 1024 + 1);
     assert_eq!((facts.frames, facts.complete), (5, false));
@@ -270,10 +231,7 @@ fn what_is_no_audio_is_named() {
     let html = b"\n\n <!DOCTYPE html><html><body>Not found</body></html>";
     assert_eq!(walk(b""), Err(NotAudio::Empty));
     assert_eq!(walk(html), Err(NotAudio::Html));
-    assert_eq!(
-        walk(b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>"),
-        Err(NotAudio::Html)
-    );
+    assert_eq!(walk(b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>"), Err(NotAudio::Html));
     assert_eq!(
         walk(&[html.as_slice(), &frame().repeat(20)].concat()),
         Err(NotAudio::Html),
@@ -293,11 +251,7 @@ fn what_is_no_audio_is_named() {
 fn two_frames_that_agree_are_not_enough_at_the_start_of_a_longer_file() {
     let bytes = [frame().repeat(2), vec![0x33; 50_000]].concat();
     assert_eq!(walk(&bytes), Err(NotAudio::Unknown));
-    assert_eq!(
-        walk(&frame().repeat(2)).unwrap().frames,
-        2,
-        "but where they are all there is"
-    );
+    assert_eq!(walk(&frame().repeat(2)).unwrap().frames, 2, "but where they are all there is");
 }
 
 #[test]
@@ -326,9 +280,7 @@ fn a_claimed_length_beyond_reason_is_no_length() {
 #[test]
 fn a_jump_in_the_granule_positions_is_no_sound() {
     let mut ogg = fixture!("call.opus").to_vec();
-    let pages: Vec<usize> = (0..ogg.len() - 4)
-        .filter(|at| &ogg[*at..*at + 4] == b"OggS")
-        .collect();
+    let pages: Vec<usize> = (0..ogg.len() - 4).filter(|at| &ogg[*at..*at + 4] == b"OggS").collect();
     ogg[pages[2] + 6..pages[2] + 14].copy_from_slice(&i64::MAX.to_le_bytes());
     assert!(walk(&ogg).map_or(0.0, |facts| facts.seconds) < 2.9);
 }
@@ -343,15 +295,7 @@ fn facts_are_written_and_read() {
 
 /// A real file with some of its bytes changed, cut out or repeated.
 fn mangled() -> impl Strategy<Value = Vec<u8>> {
-    let edits = prop::collection::vec(
-        (
-            any::<prop::sample::Index>(),
-            any::<u8>(),
-            0_usize..600,
-            0_u8..4,
-        ),
-        0..12,
-    );
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_usize..600, 0_u8..4), 0..12);
     (0..fixtures().len(), edits).prop_map(|(which, edits)| {
         let mut bytes = fixtures()[which].0.to_vec();
         for (at, value, len, how) in edits {

@@ -51,11 +51,7 @@ impl Walk for WavWalk {
         self.inside = Inside::Other;
         if window.len() < CHUNK {
             // A few stray bytes behind the sound are common and harmless.
-            return if self.has_data {
-                Step::Stop
-            } else {
-                Step::Need(CHUNK)
-            };
+            return if self.has_data { Step::Stop } else { Step::Need(CHUNK) };
         }
         let size = u64::from(le32(window, 4));
         // Chunks start at even offsets.
@@ -65,11 +61,7 @@ impl Walk for WavWalk {
             b"fmt " => {
                 self.format = self.format.or_else(|| format(&window[CHUNK..]));
                 self.bad |= self.format.is_none() || size < FORMAT as u64;
-                if self.bad {
-                    Step::Stop
-                } else {
-                    Step::Skip(whole)
-                }
+                if self.bad { Step::Stop } else { Step::Skip(whole) }
             }
             b"ds64" => {
                 self.long_size = Some(le64(window, CHUNK + 8));
@@ -123,9 +115,7 @@ impl Walk for WavWalk {
 impl WavWalk {
     fn data(&mut self, size: u64) -> Step {
         self.has_data = true;
-        let long = self
-            .long_size
-            .filter(|long| size == OPEN_ENDED && *long < u64::MAX / 2);
+        let long = self.long_size.filter(|long| size == OPEN_ENDED && *long < u64::MAX / 2);
         // No size at all is the same haste as all ones.
         let declared = long.or((size != 0 && size != OPEN_ENDED).then_some(size));
         self.inside = Inside::Data(declared);

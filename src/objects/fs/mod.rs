@@ -149,14 +149,23 @@ impl FsStore {
         Ok(Some(info))
     }
 
-    fn change_lock(&self, key: &str, change: impl FnOnce(Sidecar) -> Result<Sidecar, StoreError>) -> Result<(), StoreError> {
+    fn change_lock(
+        &self,
+        key: &str,
+        change: impl FnOnce(Sidecar) -> Result<Sidecar, StoreError>,
+    ) -> Result<(), StoreError> {
         let path = self.path(key)?;
         let known = Sidecar::read(&path, key)?.ok_or_else(|| StoreError::NotFound(key.to_owned()))?;
         change(known)?.write(&path, &self.staged())
     }
 
     /// Every object below a folder, sent one by one.
-    fn walk(&self, folder: &Path, prefix: &str, send: &mut dyn FnMut(Result<ObjectInfo, StoreError>) -> bool) -> io::Result<bool> {
+    fn walk(
+        &self,
+        folder: &Path,
+        prefix: &str,
+        send: &mut dyn FnMut(Result<ObjectInfo, StoreError>) -> bool,
+    ) -> io::Result<bool> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
@@ -209,7 +218,12 @@ fn same_bytes(path: &Path, content: &Content) -> io::Result<bool> {
 
 #[async_trait]
 impl ObjectStore for FsStore {
-    async fn put_new(&self, key: &ObjectKey, content: Content, retain_until: Timestamp) -> Result<ObjectInfo, StoreError> {
+    async fn put_new(
+        &self,
+        key: &ObjectKey,
+        content: Content,
+        retain_until: Timestamp,
+    ) -> Result<ObjectInfo, StoreError> {
         let (store, key) = (self.clone(), key.path());
         blocking(move || store.put_blocking(&key, &content, retain_until)).await
     }
@@ -271,6 +285,8 @@ impl ObjectStore for FsStore {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Io(io::Error::other(error)))?
 }

@@ -120,7 +120,11 @@ pub(in crate::web) async fn find(state: &WebState, params: SearchParams) -> Resu
     (status = 404, description = "No such call", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
 ), security(("bearer" = [])))]
-async fn one(_: May<ReadCalls>, State(state): State<WebState>, Path(call_id): Path<String>) -> Result<Json<CallDetail>> {
+async fn one(
+    _: May<ReadCalls>,
+    State(state): State<WebState>,
+    Path(call_id): Path<String>,
+) -> Result<Json<CallDetail>> {
     detail(&state, &call_id).await.map(Json)
 }
 
@@ -208,5 +212,6 @@ async fn whole(state: &WebState, params: &SearchParams, format: Format) -> Resul
     let stream = export::stream(source, expr, params.page.sort, format);
     let body = Body::from_stream(stream.inspect_err(|error| tracing::error!(%error, "an export broke off")));
     let name = format!("attachment; filename=\"calls.{}\"", format.extension());
-    Ok(([(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)], body).into_response())
+    Ok(([(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)], body)
+        .into_response())
 }

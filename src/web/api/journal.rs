@@ -126,7 +126,8 @@ async fn quarantine(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri
 
 impl EntryView {
     fn of(record: &Record) -> Result<Self> {
-        let entry = RawValue::from_string(record.entry.canonical()).map_err(|error| Error::Internal(error.to_string()))?;
+        let entry =
+            RawValue::from_string(record.entry.canonical()).map_err(|error| Error::Internal(error.to_string()))?;
         let body = record.body.as_ref();
         Ok(Self {
             entry,

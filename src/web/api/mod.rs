@@ -14,5 +14,9 @@ pub(super) use calls::{CallDetail, SearchAnswer, detail, find};
 pub(super) use params::SearchParams;
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
-    OpenApiRouter::new().merge(calls::router()).merge(recording::router()).merge(live::router()).merge(journal::router())
+    OpenApiRouter::new()
+        .merge(calls::router())
+        .merge(recording::router())
+        .merge(live::router())
+        .merge(journal::router())
 }

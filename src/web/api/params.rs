@@ -62,7 +62,11 @@ impl SearchParams {
                     page.facets.push(facet.parse::<Facet>().map_err(|error: QueryError| Error::from(error))?);
                 }
             }
-            _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}; /docs lists those that there are."))),
+            _ => {
+                return Err(Error::BadRequest(format!(
+                    "There is no parameter {name:?}; /docs lists those that there are."
+                )));
+            }
         }
         Ok(())
     }

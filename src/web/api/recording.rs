@@ -169,7 +169,11 @@ fn file_name(call_id: &str, key: &str) -> String {
     (status = 404, description = "No such call, or not analysed", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
 ), security(("bearer" = [])))]
-async fn waveform(_: May<ReadCalls>, State(state): State<WebState>, Path(call_id): Path<String>) -> Result<Json<Waveform>> {
+async fn waveform(
+    _: May<ReadCalls>,
+    State(state): State<WebState>,
+    Path(call_id): Path<String>,
+) -> Result<Json<Waveform>> {
     let facts = state.app.calls.facts(&call_id).await?.ok_or_else(no_such_call)?;
     let recording = facts.ranked_recordings().next();
     let Some((seq, _)) = recording.and_then(|recording| recording.analysis.as_ref()) else {
