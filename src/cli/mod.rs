@@ -2,6 +2,7 @@
 //! 2 usage.
 
 mod calls;
+mod demo;
 mod doctor;
 mod import;
 mod serve;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     /// Run everything in one process.
     Serve,
+    /// Serve on an embedded default with a simulated DoubleTick, in ./callvault-demo.
+    Demo,
     /// Check configuration and every component.
     Doctor,
     /// Tokens: who may do what.
@@ -83,7 +86,8 @@ enum Found {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::start_logging();
+    // The demo prints for people; what it logs is for those who ask.
+    telemetry::start_logging(if matches!(cli.command, Command::Demo) { "warn" } else { "info,tantivy=warn" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -110,18 +114,20 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 async fn run(cli: Cli) -> Outcome {
     let flags = Flags { config: cli.config, listen: cli.listen, data_dir: cli.data_dir };
-    let config = config::load(&flags, std::env::vars())?;
+    // The demo reads no configuration: it must run the same everywhere.
+    let config = || config::load(&flags, std::env::vars());
     match cli.command {
-        Command::Serve => serve::serve(config).await,
-        Command::Doctor => doctor::doctor(config).await,
-        Command::Token(command) => token::token(config, command).await,
-        Command::Search(args) => calls::search(&open(config).await?, args).await,
-        Command::Show { call_id, json } => calls::show(&open(config).await?, &call_id, json).await,
-        Command::Recording(command) => calls::recording(&open(config).await?, command).await,
-        Command::Import { file } => import::import(config, &file).await,
-        Command::Reindex => serve::reindex(open(config).await?).await,
-        Command::Verify => verify::verify(&open(config).await?).await,
-        Command::Export(args) => calls::export(&open(config).await?, args).await,
+        Command::Serve => serve::serve(config()?).await,
+        Command::Demo => demo::demo(&flags).await,
+        Command::Doctor => doctor::doctor(config()?).await,
+        Command::Token(command) => token::token(config()?, command).await,
+        Command::Search(args) => calls::search(&open(config()?).await?, args).await,
+        Command::Show { call_id, json } => calls::show(&open(config()?).await?, &call_id, json).await,
+        Command::Recording(command) => calls::recording(&open(config()?).await?, command).await,
+        Command::Import { file } => import::import(config()?, &file).await,
+        Command::Reindex => serve::reindex(open(config()?).await?).await,
+        Command::Verify => verify::verify(&open(config()?).await?).await,
+        Command::Export(args) => calls::export(&open(config()?).await?, args).await,
     }
 }
 

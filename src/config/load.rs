@@ -59,6 +59,17 @@ pub fn load(flags: &Flags, env: impl Iterator<Item = (String, String)>) -> Resul
     Ok(config)
 }
 
+/// The defaults with some values of our own, and nothing from file or environment.
+///
+/// # Errors
+/// A value that doesn't fit.
+pub fn with_defaults(overrides: &impl serde::Serialize) -> Result<Config, ConfigError> {
+    let figment = Figment::from(Toml::string(DEFAULT_TOML)).merge(Serialized::defaults(overrides));
+    let config: Config = figment.extract().map_err(|error| describe(&error))?;
+    check(&config)?;
+    Ok(config)
+}
+
 /// What types alone can't say.
 fn check(config: &Config) -> Result<(), ConfigError> {
     let invalid = |key: &str, why: &str| Err(ConfigError::Value { key: key.into(), why: why.into() });

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use bootstrap::BootstrapToken;
-pub use load::{ConfigError, Flags, load};
+pub use load::{ConfigError, Flags, load, with_defaults};
 
 /// The default configuration file, with every key.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
