@@ -1,24 +1,34 @@
-pub mod access;
-pub mod app;
-pub mod archiver;
-pub mod audio;
-pub mod calls;
-pub mod cli;
+//! callvault: the compliance archive for recorded calls.
+//!
+//! The modules stand in the order of dependence: each uses only modules that stand before it. That is also the way of
+//! the data, from the journal to the pages. `docs/ARCHITECTURE.md` tells the life of a recording through them.
+
 pub mod clock;
 pub mod config;
-pub mod db;
-pub mod demo;
-pub mod evidence;
-pub mod export;
-pub mod flags;
-pub mod intake;
-pub mod journal;
-pub mod lock;
-pub mod objects;
-pub mod phone;
-pub mod retention;
-pub mod search;
-pub mod serve;
 pub mod telemetry;
-pub mod verify;
+
+pub mod db;
+pub mod evidence;
+pub mod journal;
+pub mod intake;
+pub mod calls;
+pub mod retention;
+pub mod flags;
+
+pub mod objects;
+pub mod audio;
+pub mod archiver;
+
+pub mod phone;
+pub mod search;
+pub mod export;
+
+pub mod access;
+pub mod app;
 pub mod web;
+
+pub mod lock;
+pub mod verify;
+pub mod serve;
+pub mod demo;
+pub mod cli;

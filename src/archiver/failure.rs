@@ -22,6 +22,9 @@ pub(super) enum FetchError {
     /// Worth another attempt, after the pause that the sender asked for or our own.
     #[error("{reason}")]
     Passing { reason: String, after: Option<Duration> },
+    /// The fault is ours: tried again for as long as it lasts, and no attempt of the sender's.
+    #[error("{0}")]
+    Own(String),
 }
 
 impl FetchError {

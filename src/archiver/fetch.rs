@@ -81,7 +81,9 @@ impl Fetcher {
         if expected.is_some_and(|expected| expected > max) {
             return Err(too_large(max));
         }
-        let file = File::create(path).await.map_err(spool_error)?;
+        // Never into a file that is there: an interrupted run may have linked it into the store already.
+        remove(path).await;
+        let file = File::create_new(path).await.map_err(spool_error)?;
         let mut writer = BufWriter::with_capacity(BLOCK, file);
         let mut intake = Intake::new(spool.room());
         let mut body = response.bytes_stream();
@@ -91,7 +93,7 @@ impl Fetcher {
                 return Err(too_large(max));
             }
             if !intake.take(&chunk) {
-                return Err(FetchError::passing("the spool is full: recordings wait until the store takes them"));
+                return Err(FetchError::Own("the spool is full: recordings wait until the store takes them".into()));
             }
             writer.write_all(&chunk).await.map_err(spool_error)?;
         }
@@ -209,5 +211,5 @@ fn too_large(max: u64) -> FetchError {
 }
 
 fn spool_error(error: std::io::Error) -> FetchError {
-    FetchError::passing(format!("the spool can't be written: {error}"))
+    FetchError::Own(format!("the spool can't be written: {error}"))
 }

@@ -212,6 +212,15 @@ impl Worker {
                 work::release(&self.archive.db, job, self.after(pause), true, &reason).await?;
                 return Ok(());
             }
+            Outcome::Failed(FetchError::Own(reason)) => {
+                tracing::error!(
+                    call_id = job.call_id,
+                    reason,
+                    "a recording waits: the archive's own side has a problem"
+                );
+                work::release(&self.archive.db, job, self.after(BACK_OFF), false, &reason).await?;
+                return Ok(());
+            }
             Outcome::Failed(error) => {
                 metrics::counter!("callvault_recordings_total", "outcome" => "failed").increment(1);
                 let given_up = matches!(error, FetchError::Passing { .. });

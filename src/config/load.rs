@@ -253,6 +253,14 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_documented() {
+        let page = include_str!("../../docs/CONFIGURATION.md");
+        for key in known_keys().keys() {
+            assert!(page.contains(&format!("| `{key}` |")), "docs/CONFIGURATION.md does not name {key}");
+        }
+    }
+
+    #[test]
     fn variables_take_the_type_of_their_default() {
         let config = with_env(&[
             ("CALLVAULT_RECORDINGS__API_KEY", "12345"),

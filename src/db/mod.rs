@@ -250,8 +250,8 @@ impl Tx {
     /// Runs a script of several statements without parameters.
     async fn script(&mut self, sql: &'static str) -> Result<()> {
         match self {
-            Self::Sqlite(tx) => drop((&mut **tx).execute(sqlx::raw_sql(sql)).await?),
-            Self::Postgres(tx) => drop((&mut **tx).execute(sqlx::raw_sql(sql)).await?),
+            Self::Sqlite(tx) => _ = (&mut **tx).execute(sqlx::raw_sql(sql)).await?,
+            Self::Postgres(tx) => _ = (&mut **tx).execute(sqlx::raw_sql(sql)).await?,
         }
         Ok(())
     }
