@@ -35,6 +35,9 @@ impl Db {
     /// # Errors
     /// The database was written by a newer program, or refuses a statement.
     pub async fn migrate(&self) -> Result<()> {
+        if self.check_schema().await.is_ok() {
+            return Ok(());
+        }
         let mut tx = self.begin().await?;
         tx.fetch_all(LOCK, &[]).await?;
         tx.execute(CREATE, &[]).await?;
