@@ -19,8 +19,7 @@ use crate::search::{Error as SearchError, Filters, Page, Sort, compile};
 /// The filters of every search; a repeated one means any of its values.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct FilterArgs {
-    /// Names, phone fragments, ids, or the query language.
-    #[arg(allow_hyphen_values = true)]
+    /// Names, phone fragments, ids, or the query language; put -- in front of a query that begins with a dash.
     query: Vec<String>,
     #[arg(long)]
     agent: Vec<String>,
