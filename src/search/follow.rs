@@ -116,6 +116,7 @@ impl Follower {
             }
         };
         self.handle.set_notice(None);
+        self.handle.forget_damage();
         let mut grown = self.journal.watch();
         loop {
             let from = Instant::now();

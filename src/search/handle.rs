@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::{Error, Expr, Found, Page, QueryContext, Searcher, Totals};
@@ -90,6 +91,11 @@ impl SearchHandle {
     /// Lets go of an index that is about to be replaced.
     pub(super) fn close(&self) {
         *self.0.searcher.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Forgets reports of damage to an index that has been replaced since.
+    pub(super) fn forget_damage(&self) {
+        let _ = self.0.damaged.notified().now_or_never();
     }
 
     /// Waits until somebody met a damaged index.
