@@ -1,6 +1,8 @@
 // Makes the pages quicker; all of them work without it. No state is kept but the speed of playing.
 "use strict";
 
+document.documentElement.classList.add("js");
+
 const SPEEDS = [0.75, 1, 1.25, 1.5, 1.75, 2];
 const STEP = 5;
 const SVG = {
@@ -12,7 +14,7 @@ const SVG = {
 function el(name, props = {}, ...kids) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(props)) {
-    if (key in node && key !== "list") node[key] = value;
+    if (key in node && key !== "role") node[key] = value;
     else node.setAttribute(key, value);
   }
   node.append(...kids);
@@ -55,13 +57,13 @@ class Deck {
     this.audio = audio;
     this.seconds = Number(seconds) || 0;
     this.peaks = null;
-    this.go = el("button", { type: "button", className: "go primary", ariaLabel: "Play" }, icon("play"));
-    this.canvas = el("canvas", { ariaHidden: "true" });
-    this.wave = el("div", { className: "wave", tabIndex: 0, role: "slider", ariaLabel: "Position", ariaValueMin: "0" }, this.canvas);
+    this.go = el("button", { type: "button", className: "go primary", "aria-label": "Play" }, icon("play"));
+    this.canvas = el("canvas", { "aria-hidden": "true" });
+    this.wave = el("div", { className: "wave", tabIndex: 0, role: "slider", "aria-label": "Position", "aria-valuemin": "0" }, this.canvas);
     this.now = el("b", { textContent: "0:00" });
     this.total = el("span");
     this.at = el("span", { className: "at" }, this.now, " / ", this.total);
-    this.speed = el("select", { className: "speed", ariaLabel: "Speed" },
+    this.speed = el("select", { className: "speed", "aria-label": "Speed" },
       ...SPEEDS.map((speed) => el("option", { value: String(speed), textContent: `${speed}×` })));
     this.said = el("span", { className: "said problem", role: "alert", hidden: true });
     this.node = el("div", { className: "deck" }, this.go, this.wave, this.at, this.speed, this.said);
@@ -148,7 +150,7 @@ class Deck {
   show() {
     const playing = !this.audio.paused && !this.audio.ended;
     this.go.replaceChildren(icon(playing ? "pause" : "play"));
-    this.go.ariaLabel = playing ? "Pause" : "Play";
+    this.go.setAttribute("aria-label", playing ? "Pause" : "Play");
     this.draw();
   }
 
@@ -156,9 +158,9 @@ class Deck {
     const [length, at] = [this.length(), this.audio.currentTime || 0];
     this.now.textContent = clock(at);
     this.total.textContent = clock(length);
-    this.wave.ariaValueMax = String(Math.round(length));
-    this.wave.ariaValueNow = String(Math.round(at));
-    this.wave.ariaValueText = `${clock(at)} of ${clock(length)}`;
+    this.wave.setAttribute("aria-valuemax", String(Math.round(length)));
+    this.wave.setAttribute("aria-valuenow", String(Math.round(at)));
+    this.wave.setAttribute("aria-valuetext", `${clock(at)} of ${clock(length)}`);
     this.paint(length ? at / length : 0);
   }
 
@@ -228,7 +230,7 @@ function listen(button) {
   const name = text(".name") || text(".number") || "Unknown customer";
   const what = el("a", { className: "what", href: row.dataset.href },
     el("b", {}, el("bdi", { textContent: name })), el("span", { textContent: text("time") }));
-  const close = el("button", { type: "button", className: "shut", ariaLabel: "Close the player" }, icon("close"));
+  const close = el("button", { type: "button", className: "shut", "aria-label": "Close the player" }, icon("close"));
   close.addEventListener("click", () => { shut(); button.focus(); });
   deck.go.after(what);
   deck.said.before(close);
@@ -280,8 +282,8 @@ document.addEventListener("click", async (event) => {
   const more = event.target.closest("#more");
   if (!more || event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
-  if (more.ariaBusy) return;
-  more.ariaBusy = "true";
+  if (more.hasAttribute("aria-busy")) return;
+  more.setAttribute("aria-busy", "true");
   try {
     const answer = await fetch(more.href, { headers: { accept: "text/html" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::evidence::{RecordingCard, cards};
-use super::format::{Stamp, capitalised, grouped, length, phone, segment};
+use super::format::{Stamp, grouped, length, phone, segment, sentence};
 use super::rows::{Terms, customer_number};
 use super::shell::{PageMay, Shell, html, shown};
 use super::timeline::{Moment, moment};
@@ -174,11 +174,7 @@ fn flags(call: &Call) -> Vec<Flag> {
     let mut flags: Vec<Flag> = call
         .flags
         .iter()
-        .map(|flag| Flag {
-            name: words::rule(&flag.rule),
-            reason: format!("{}.", capitalised(&flag.reason).trim_end_matches('.')),
-            open: flag.state == "open",
-        })
+        .map(|flag| Flag { name: words::rule(&flag.rule), reason: sentence(&flag.reason), open: flag.state == "open" })
         .collect();
     flags.sort_by_key(|flag| !flag.open);
     flags
@@ -212,4 +208,51 @@ fn facts(call: &Call, terms: &Terms<'_>) -> Vec<Fact> {
         ("Device id", code(&call.device_id)),
     ];
     facts.into_iter().filter_map(|(name, value)| Some(Fact { name, value: value? })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Role;
+
+    fn page(call: &Call, role: Role) -> String {
+        let identity = Identity { name: "leela".into(), role };
+        let terms = Terms { tz: &jiff::tz::TimeZone::UTC, region: "IN" };
+        CallPage::new(call, &[], &identity, &terms).render().unwrap()
+    }
+
+    #[test]
+    fn values_are_text_whatever_they_hold() {
+        let mut call = crate::calls::Facts::default().call();
+        let hostile = Some("\"'><script>alert(1)</script><img src=x>".to_owned());
+        call.call_id = "\"><script>".into();
+        (call.customer.name, call.customer.id, call.agent) = (hostile.clone(), hostile.clone(), hostile.clone());
+        (call.failed_reason, call.recording.last_error) = (hostile.clone(), hostile);
+        let text = page(&call, Role::Officer);
+        assert_eq!(text.matches("<script").count(), 1, "{text}");
+        assert!(!text.contains("<img") && !text.contains("style="));
+    }
+
+    #[test]
+    fn only_who_may_is_offered_another_try() {
+        let mut call = crate::calls::Facts::default().call();
+        call.recording.state = RecordingState::Failed;
+        assert!(page(&call, Role::Officer).contains("Fetch again"));
+        assert!(!page(&call, Role::Auditor).contains("Fetch again"));
+        call.recording.state = RecordingState::Missing;
+        assert!(!page(&call, Role::Admin).contains("Fetch again"));
+    }
+
+    #[test]
+    fn whom_the_call_was_with() {
+        let mut call = crate::calls::Facts::default().call();
+        let terms = Terms { tz: &jiff::tz::TimeZone::UTC, region: "IN" };
+        assert_eq!(heading(&call, &terms), "Unknown customer");
+        (call.direction, call.from) = (Some("incoming".into()), Some("+919820011223".into()));
+        assert_eq!(heading(&call, &terms), "+91 98200 11223");
+        call.customer.name = Some("  ".into());
+        assert_eq!(heading(&call, &terms), "+91 98200 11223");
+        call.customer.name = Some("Ananya".into());
+        assert_eq!(heading(&call, &terms), "Ananya");
+    }
 }

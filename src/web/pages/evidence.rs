@@ -1,6 +1,6 @@
 //! A recording with what proves it, in words that need no engineer. Pure.
 
-use super::format::{Stamp, capitalised, grouped, measured, segment, size};
+use super::format::{Stamp, grouped, measured, segment, size};
 use super::rows::Terms;
 use super::words::{self, Badge};
 use crate::calls::{Call, RecordingState, RecordingView};
@@ -51,7 +51,7 @@ fn card(call: &Call, number: usize, view: &RecordingView, terms: &Terms<'_>) -> 
         badge: words::recording(view.state),
         sentence: words::recording_sentence(view, &call.status),
         failed: view.state == RecordingState::Failed,
-        last_error: view.last_error.as_deref().map(|error| format!("{}.", capitalised(error).trim_end_matches('.'))),
+        last_error: view.last_error.as_deref().map(words::problem),
         sound: (view.state == RecordingState::Archived).then(|| sound(call, number, view)),
         proof: proof(view, terms),
     }
@@ -112,4 +112,22 @@ fn media(view: &RecordingView) -> String {
     let parts: Vec<String> =
         [Some(kind.to_owned()), rate, channels].into_iter().flatten().filter(|part| !part.is_empty()).collect();
     parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_recordings_have_their_own_addresses() {
+        let mut call = crate::calls::Facts::default().call();
+        call.call_id = "a b/c".into();
+        call.recording.state = RecordingState::Archived;
+        call.recordings = vec![call.recording.clone()];
+        let terms = Terms { tz: &jiff::tz::TimeZone::UTC, region: "IN" };
+        let sounds: Vec<Sound> = cards(&call, &terms).into_iter().filter_map(|card| card.sound).collect();
+        assert_eq!(sounds[0].audio, "/api/v1/calls/a%20b%2Fc/recording");
+        assert_eq!(sounds[1].download, "/api/v1/calls/a%20b%2Fc/recording?download=1&number=2");
+        assert!(sounds[0].waveform.is_some() && sounds[1].waveform.is_none());
+    }
 }

@@ -115,6 +115,11 @@ pub(super) fn capitalised(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
+/// With a capital at its beginning and one full stop at its end.
+pub(super) fn sentence(text: &str) -> String {
+    format!("{}.", capitalised(text).trim_end_matches('.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,10 +30,12 @@ pub(super) struct Row {
     pub(super) pstn: bool,
     pub(super) name: String,
     pub(super) number: String,
+    /// Name, else number: whom it was with, in a word.
+    pub(super) label: String,
     pub(super) agent: String,
     pub(super) status: Badge,
     pub(super) duration: Option<String>,
-    /// Of the longest call on the page, in hundredths.
+    /// Of a long call on this page, in hundredths.
     pub(super) share: u64,
     pub(super) recording: Badge,
     pub(super) flags: Vec<FlagBadge>,
@@ -48,17 +50,31 @@ pub(super) struct FlagBadge {
 }
 
 pub(super) fn rows(calls: &[Call], terms: &Terms<'_>) -> Vec<Row> {
-    let longest = calls.iter().filter_map(|call| call.duration_seconds).max().unwrap_or_default().max(1);
-    calls.iter().map(|call| row(call, longest, terms)).collect()
+    let long = long_call(calls);
+    calls.iter().map(|call| row(call, long, terms)).collect()
 }
 
-fn row(call: &Call, longest: u64, terms: &Terms<'_>) -> Row {
+/// The length that fills a bar: what nine in ten calls of the page stay below. Against the longest of all, one
+/// conference would make every other bar a dot.
+fn long_call(calls: &[Call]) -> u64 {
+    let mut lengths: Vec<u64> = calls.iter().filter_map(|call| call.duration_seconds).collect();
+    lengths.sort_unstable();
+    lengths.get(lengths.len() * 9 / 10).copied().unwrap_or_default().max(1)
+}
+
+fn row(call: &Call, long: u64, terms: &Terms<'_>) -> Row {
     let id = segment(&call.call_id);
     let archived = call.recording.state == RecordingState::Archived;
     let mut flags: Vec<FlagBadge> = call.flags.iter().filter(|flag| flag.state == "open").map(flag_badge).collect();
     let more_flags = flags.len().saturating_sub(MAX_FLAGS);
     flags.truncate(MAX_FLAGS);
+    let name = shortened(call.customer.name.as_deref().unwrap_or_default(), MAX_NAME);
+    let number = customer_number(call).map(|number| phone(number, terms.region)).unwrap_or_default();
+    let number = shortened(&number, MAX_NAME);
+    let label =
+        [&name, &number].into_iter().find(|text| !text.is_empty()).map_or("an unknown customer", String::as_str);
     Row {
+        label: label.to_owned(),
         href: format!("/calls/{id}"),
         audio: archived.then(|| format!("/api/v1/calls/{id}/recording")),
         waveform: format!("/api/v1/calls/{id}/waveform"),
@@ -67,15 +83,12 @@ fn row(call: &Call, longest: u64, terms: &Terms<'_>) -> Row {
         direction: call.direction.as_deref().map_or("Unknown", words::direction),
         channel: words::channel(&call.channel),
         pstn: call.channel == "pstn",
-        name: shortened(call.customer.name.as_deref().unwrap_or_default(), MAX_NAME),
-        number: shortened(
-            &customer_number(call).map(|number| phone(number, terms.region)).unwrap_or_default(),
-            MAX_NAME,
-        ),
+        name,
+        number,
         agent: shortened(&call.agent.as_deref().map(|agent| phone(agent, terms.region)).unwrap_or_default(), MAX_NAME),
         status: words::status(&call.status),
         duration: call.duration_seconds.map(length),
-        share: call.duration_seconds.map_or(0, |seconds| (seconds.saturating_mul(100) / longest).max(1)),
+        share: call.duration_seconds.map_or(0, |seconds| (seconds.saturating_mul(100) / long).clamp(1, 100)),
         recording: words::recording(call.recording.state),
         flags,
         more_flags,

@@ -31,12 +31,20 @@ struct SearchPage {
     selects: Vec<Select>,
     hidden: Vec<(String, String)>,
     presets: Vec<Preset>,
+    examples: Vec<Example>,
     chips: Vec<Chip>,
     problem: Option<Problem>,
     notice: Option<String>,
     results: Option<Results>,
     /// Where webhooks go, for an archive that is still empty.
     webhook: String,
+}
+
+/// A search to learn from.
+struct Example {
+    query: &'static str,
+    finds: &'static str,
+    href: String,
 }
 
 struct DateField {
@@ -106,7 +114,10 @@ async fn page(may: &PageMay<ReadCalls>, state: &WebState, query: &Query) -> Resu
     match found(state, query).await {
         Ok((answer, known)) => (results, agents) = (Some(result(answer, query, state)), known),
         Err(Failure::Query(error)) => (status, problem) = (StatusCode::BAD_REQUEST, Some(place(&error, query))),
-        Err(Failure::Other(Error::BadRequest(text))) => {
+        Err(Failure::Other(Error::BadRequest(mut text))) => {
+            if text.starts_with("cursor:") {
+                text = "This page of results belongs to another search. Search again to begin at the first.".into();
+            }
             (status, problem) = (StatusCode::BAD_REQUEST, Some(Problem { text, place: None, in_box: false }));
         }
         Err(Failure::Other(Error::Busy(text))) => {
@@ -125,6 +136,7 @@ async fn page(may: &PageMay<ReadCalls>, state: &WebState, query: &Query) -> Resu
         selects: facets::selects(query, &agents, region),
         hidden: query.hidden(&SHOWN),
         presets: facets::presets(query, state.app.clock.now().to_zoned(tz).date()),
+        examples: examples(),
         chips: facets::chips(query, region),
         problem,
         notice: notice.map(|text| capitalised(&text)),
@@ -201,6 +213,19 @@ fn sort_link(query: &Query, column: &str) -> SortLink {
     SortLink { href: changed.href(), order }
 }
 
+fn examples() -> Vec<Example> {
+    let examples = [
+        ("ananya kul", "Words of a name, in any order; the last one may be cut short."),
+        ("98200 11", "Any part of a phone number from three digits on, written as you like."),
+        ("\"Ananya Kulkarni\"", "These words one behind the other."),
+        ("flag:short_call NOT agent:farhan", "Short calls of everybody but Farhan."),
+        ("duration:>60 (status:ended OR status:in_progress)", "Longer than a minute, ended or still going on."),
+        ("recording:missing started:2026-03", "Calls of March 2026 whose recording never came."),
+    ];
+    let example = |(query, finds)| Example { query, finds, href: Query::default().with("q", query).href() };
+    examples.into_iter().map(example).collect()
+}
+
 impl DateField {
     fn new(value: Option<&str>) -> Self {
         let value = value.unwrap_or_default().to_owned();
@@ -239,6 +264,60 @@ mod tests {
         let (before, after) = problem.place.unwrap();
         assert_eq!(format!("{before}{after}"), query.first("q").unwrap());
         assert!(problem.in_box && problem.text.starts_with("Character "), "{}", problem.text);
+    }
+
+    #[test]
+    fn every_example_can_be_read() {
+        let context = crate::search::QueryContext { tz: jiff::tz::TimeZone::UTC, region: "IN".into() };
+        for example in examples() {
+            let query = Query::parse(example.href.trim_start_matches("/?"));
+            let params = SearchParams::parse(&query.for_api(), &[]).unwrap();
+            assert!(compile(&params.filters, &context).is_ok(), "{}", example.query);
+        }
+    }
+
+    #[test]
+    fn names_are_text_whatever_they_hold() {
+        let mut call = crate::calls::Facts::default().call();
+        call.call_id = "a/\"><script>alert(1)</script>".into();
+        call.customer.name = Some(format!("<script>alert(2)</script>\u{202e}{}", "W".repeat(5_000)));
+        call.agent = Some("'\"><img src=x onerror=alert(3)>".into());
+        let query = Query::parse("q=%22%3E%3Cscript%3Ealert(4)&agent=%3Cb%3E&%3Ci%3E=%3Cu%3E");
+        let terms = Terms { tz: &jiff::tz::TimeZone::UTC, region: "IN" };
+        let page = SearchPage {
+            shell: Shell::new("<script>", None, "search"),
+            q: query.first("q").unwrap().to_owned(),
+            from: DateField::new(Some("\"><script>")),
+            to: DateField::new(None),
+            zone: "UTC".into(),
+            selects: facets::selects(&query, &["<script>".into()], "IN"),
+            hidden: query.hidden(&SHOWN),
+            presets: Vec::new(),
+            examples: examples(),
+            chips: facets::chips(&query, "IN"),
+            problem: Some(Problem { text: "<script>".into(), place: Some(("<b>".into(), "<i>".into())), in_box: true }),
+            notice: Some("<script>".into()),
+            results: Some(Results {
+                total: grouped(1),
+                one: true,
+                empty: false,
+                took_ms: 1,
+                rows: rows(&[call], &terms),
+                facets: Vec::new(),
+                next: None,
+                first: None,
+                start: sort_link(&query, "started_at"),
+                duration: sort_link(&query, "duration"),
+                csv: format!("/api/v1/calls.csv?{}", query.for_api()),
+                jsonl: String::new(),
+            }),
+            webhook: String::new(),
+        };
+        let text = page.render().unwrap();
+        // One script is ours, and it has an address.
+        assert_eq!(text.matches("<script").count(), 1, "{text}");
+        assert!(!text.contains("<img") && !text.contains("<i>") && !text.contains("<u>") && !text.contains("style="));
+        assert!(text.len() < 20_000, "a long name is cut");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the journal holds about a call, in words. Pure.
 
-use super::format::{Stamp, capitalised, shortened, size};
+use super::format::{Stamp, sentence, shortened, size};
 use super::rows::Terms;
 use super::words;
 use crate::calls::records::{AnalysisRecord, ArchiveReceipt, FailureRecord, FlagRecord};
@@ -59,10 +59,14 @@ fn said(record: &Record) -> (&'static str, String, Option<String>) {
         }
         Kind::RecordingFailed => {
             let failure: Option<FailureRecord> = body(record);
-            ("recording", "The archive gave up fetching the recording.".into(), failure.map(|f| sentence(&f.reason)))
+            (
+                "recording",
+                "The archive gave up fetching the recording.".into(),
+                failure.map(|f| words::problem(&f.reason)),
+            )
         }
         Kind::RecordingRetried => ("recording", "Another attempt at the recording was asked for.".into(), None),
-        Kind::RecordingAnalysed => ("recording", "The recording was listened through.".into(), analysis(record)),
+        Kind::RecordingAnalysed => ("recording", "The recording was analysed.".into(), analysis(record)),
         Kind::FlagRaised => flag(record, "Marked for review"),
         Kind::FlagResolved => flag(record, "No longer marked"),
         Kind::TokenCreated | Kind::TokenRevoked | Kind::IndexRebuildRequested => {
@@ -101,10 +105,6 @@ fn flag(record: &Record, what: &str) -> (&'static str, String, Option<String>) {
     let flag: Option<FlagRecord> = body(record);
     let text = flag.as_ref().map_or_else(|| format!("{what}."), |flag| format!("{what}: {}.", words::rule(&flag.rule)));
     ("flag", text, flag.map(|flag| sentence(&flag.reason)))
-}
-
-fn sentence(text: &str) -> String {
-    format!("{}.", capitalised(text).trim_end_matches('.'))
 }
 
 fn body<T: serde::de::DeserializeOwned>(record: &Record) -> Option<T> {

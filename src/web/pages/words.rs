@@ -58,13 +58,31 @@ pub(super) fn recording_sentence(view: &RecordingView, status: &str) -> String {
             "The call is not over yet. Its recording is expected once it has ended.".into()
         }
         RecordingState::Pending => format!("The recording is on its way from the sender. {tries}"),
-        RecordingState::Archived => "The recording is in the archive. Nobody can change it or delete it early.".into(),
+        RecordingState::Archived => {
+            "The recording is in the archive: stored once, with a fingerprint that shows any later change.".into()
+        }
         RecordingState::Failed => format!("The archive could not get this recording and has given up. {tries}"),
         RecordingState::Missing => {
             "There was a conversation, but the sender named no recording. This gap needs an explanation.".into()
         }
         RecordingState::Destroyed => "The recording was destroyed when its time was over.".into(),
     }
+}
+
+/// What went wrong with a fetch, and for the numbers that web servers answer with, what they mean.
+pub(super) fn problem(reason: &str) -> String {
+    let sentence = super::format::sentence(reason);
+    let Some(code) = reason.strip_prefix("the sender answered ").and_then(|code| code.parse::<u16>().ok()) else {
+        return sentence;
+    };
+    let meaning = match code {
+        401 | 403 => "It did not let the archive in.",
+        404 | 410 => "It says that there is no such recording.",
+        429 => "It was asked too often.",
+        500.. => "Something is broken on the sender's side.",
+        _ => return sentence,
+    };
+    format!("{sentence} {meaning}")
 }
 
 /// A flag's rule.
@@ -146,5 +164,37 @@ pub(super) fn filter_name(parameter: &str) -> &str {
         "max_duration" => "At most",
         "on_hold" => "On hold",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_explained() {
+        assert_eq!(
+            problem("the sender answered 404"),
+            "The sender answered 404. It says that there is no such recording."
+        );
+        assert_eq!(problem("the sender took too long"), "The sender took too long.");
+        assert_eq!(problem("the sender answered 99999999"), "The sender answered 99999999.");
+    }
+
+    #[test]
+    fn filters_have_names() {
+        for (parameter, value, expected) in [
+            ("status", "IN_PROGRESS", "In progress"),
+            ("status", "bogus", "bogus"),
+            ("recording", "pending", "On its way"),
+            ("flag", "any", "Any"),
+            ("flag", "a_new_rule", "A new rule"),
+            ("min_duration", "90", "1:30"),
+            ("min_duration", "x", "x"),
+            ("on_hold", "true", "Yes"),
+            ("q", "status", "status"),
+        ] {
+            assert_eq!(filter_value(parameter, value), expected);
+        }
     }
 }
