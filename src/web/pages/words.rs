@@ -45,7 +45,7 @@ pub(super) fn recording(state: RecordingState) -> Badge {
 /// The state of a recording in a sentence or two.
 pub(super) fn recording_sentence(view: &RecordingView, status: &str) -> String {
     let tries = match view.attempts {
-        0 => "It has not been tried yet.".to_owned(),
+        0 => "The archive is about to fetch it.".to_owned(),
         1 => "It has been tried once.".to_owned(),
         n => format!("It has been tried {n} times."),
     };
@@ -61,6 +61,7 @@ pub(super) fn recording_sentence(view: &RecordingView, status: &str) -> String {
         RecordingState::Archived => {
             "The recording is in the archive: stored once, with a fingerprint that shows any later change.".into()
         }
+        RecordingState::Failed if view.attempts == 0 => "The archive may not fetch this recording.".into(),
         RecordingState::Failed => format!("The archive could not get this recording and has given up. {tries}"),
         RecordingState::Missing => {
             "There was a conversation, but the sender named no recording. This gap needs an explanation.".into()
