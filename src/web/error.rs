@@ -47,7 +47,8 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    fn parts(&self) -> (StatusCode, &'static str, String) {
+    /// Status, title and detail: what a problem or a page says.
+    pub(super) fn parts(&self) -> (StatusCode, &'static str, String) {
         match self {
             Self::BadRequest(detail) => (StatusCode::BAD_REQUEST, "The request can't be read", detail.clone()),
             Self::Unauthorized => (

@@ -24,7 +24,7 @@ pub fn router(state: WebState) -> Router {
     let all = documented
         .merge(openapi::router(document))
         .merge(pages::router())
-        .fallback(|| async { Error::NotFound("There is nothing at this address.".into()) })
+        .fallback(pages::nothing_here)
         .method_not_allowed_fallback(method_not_allowed);
     all.layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(measure))

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::WebState;
 
-pub(super) use calls::{CallDetail, SearchAnswer, detail, find};
+pub(super) use calls::{SearchAnswer, find};
 pub(super) use params::SearchParams;
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
