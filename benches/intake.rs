@@ -3,6 +3,12 @@
 //! `cargo bench --bench intake` offers 1,000 events a second for 30 seconds (open loop: an event is due when it is due,
 //! whether or not the one before it was answered), then posts as fast as 64 connections can.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench stops at the first surprise and prints its figures"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
