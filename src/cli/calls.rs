@@ -20,7 +20,6 @@ use crate::search::{Error as SearchError, Filters, Page, Sort, compile};
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct FilterArgs {
     /// Names, phone fragments, ids, or the query language.
-    #[arg(allow_hyphen_values = true)]
     query: Vec<String>,
     #[arg(long)]
     agent: Vec<String>,
