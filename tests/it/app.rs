@@ -69,6 +69,8 @@ pub fn write_config(dir: &Path, sender: &FakeDoubleTick, settings: &[(&str, &str
         ("recordings.api_key", quoted(API_KEY)),
         ("recordings.allow_private_addresses", "true".into()),
         ("recordings.retry_base", quoted("50ms")),
+        // The tests' calls last three seconds.
+        ("flags.short_call_seconds", "2".into()),
     ]);
     all.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
     let lines: Vec<String> = all.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
@@ -107,6 +109,11 @@ impl TestApp {
     /// Stops the server and starts another on the same data directory.
     pub async fn restart(&mut self) {
         self.stop().await;
+        self.serve_again().await;
+    }
+
+    /// Starts another server on the same data directory, once the first is stopped.
+    pub async fn serve_again(&mut self) {
         let app = App::open(load(&self.config_file(), &tokens()), test_clock()).await.unwrap();
         self.parts = Parts::of(&app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -26,8 +26,10 @@ pub enum Reply {
     Drip(Vec<u8>),
     /// Announces the whole length and hangs up after half.
     CutOff(Vec<u8>),
-    /// Announces half the length and gives that.
+    /// Announces about half the length, up to the middle of a frame, and gives that.
     WrongLength(Vec<u8>),
+    /// Without a length: what comes is all there is.
+    Chunked(Vec<u8>),
     /// Nothing but a status.
     Status(u16),
     /// 503 with `Retry-After`.
@@ -144,7 +146,8 @@ impl IntoResponse for Reply {
                 let sent = stream::iter([Ok(Bytes::from(half)), Err(std::io::Error::other("hung up"))]);
                 ([MP3], [length(bytes.len())], Body::from_stream(sent)).into_response()
             }
-            Self::WrongLength(bytes) => ([MP3], bytes[..bytes.len() / 2].to_vec()).into_response(),
+            Self::WrongLength(bytes) => ([MP3], bytes[..bytes.len() / 2 + 50].to_vec()).into_response(),
+            Self::Chunked(bytes) => ([MP3], Body::from_stream(drip(bytes))).into_response(),
             Self::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
             Self::Late { seconds } => {
                 (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, seconds.to_string())]).into_response()
