@@ -114,7 +114,12 @@ impl TestApp {
 
     /// Starts another server on the same data directory, once the first is stopped.
     pub async fn serve_again(&mut self) {
-        let app = App::open(load(&self.config_file(), &tokens()), test_clock()).await.unwrap();
+        self.serve_with(&tokens()).await;
+    }
+
+    /// The same with other bootstrap tokens.
+    pub async fn serve_with(&mut self, tokens: &str) {
+        let app = App::open(load(&self.config_file(), tokens), test_clock()).await.unwrap();
         self.parts = Parts::of(&app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.url = format!("http://{}", listener.local_addr().unwrap());

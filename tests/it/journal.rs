@@ -34,6 +34,13 @@ fn canonical(value: &Value) -> String {
     format!("{{{}}}", pairs.join(","))
 }
 
+/// Names of the tokens that were made for a role.
+pub async fn token_names(app: &TestApp, role: &str) -> Vec<String> {
+    let made = app.journal("&kind=token.created").await;
+    let bodies = made.iter().map(|view| &view["body"]).filter(|body| body["role"] == role);
+    bodies.map(|body| body["name"].as_str().unwrap().to_owned()).collect()
+}
+
 /// An archive in which something of every kind has happened.
 async fn eventful() -> TestApp {
     let app = TestApp::with(&[("recordings.give_up_after", "\"100ms\"")]).await;

@@ -51,6 +51,11 @@ pub fn ended_with(output: &Output, code: i32) -> String {
     stdout(output)
 }
 
+/// Kills a server while others still talk to it; [`ProcessApp::kill`] then takes note.
+pub fn kill_now(pid: Pid) {
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
 /// An archive served by the program.
 pub struct ProcessApp {
     pub sender: FakeDoubleTick,
@@ -148,6 +153,11 @@ impl ProcessApp {
 
     pub async fn cli(&self, args: &[&str]) -> Output {
         cli(&self.config_file(), args).await
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().expect("it runs"))
     }
 
     /// Kills the server where it stands.
