@@ -105,6 +105,14 @@ pub(super) async fn free_leases_of(db: &Db, owner: &str) -> Result<u64> {
         .await
 }
 
+/// Removes rows whose recording is settled: a process that stops between the last entry and [`done`] leaves them, and
+/// a later try by hand would inherit their attempts.
+pub(super) async fn forget_settled(db: &Db) -> Result<u64> {
+    let sql = "delete from recording_work where not exists (select 1 from recordings r
+        where r.call_seq = recording_work.call_seq and r.source = recording_work.source and r.state = 'pending')";
+    db.execute(sql, &[]).await
+}
+
 /// The spool files that unfinished work may come back to.
 pub(super) async fn sources_under_way(db: &Db) -> Result<BTreeSet<(i64, String)>> {
     let rows = db.fetch_all("select call_seq, source from recordings where state = 'pending'", &[]).await?;

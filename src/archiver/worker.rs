@@ -50,12 +50,14 @@ impl Worker {
         Ok(Self { archive, fetcher, owner })
     }
 
-    /// Takes up where a stopped process was: frees its leases and removes spool files that nothing comes back to.
+    /// Takes up where a stopped process was: frees its leases, and removes work and spool files that nothing comes
+    /// back to.
     ///
     /// # Errors
     /// The database or the spool can't be used.
     pub async fn recover(&self) -> Result<(), ArchiveError> {
         let freed = work::free_leases_of(&self.archive.db, &self.owner).await?;
+        work::forget_settled(&self.archive.db).await?;
         let wanted = work::sources_under_way(&self.archive.db).await?;
         let wanted: std::collections::BTreeSet<PathBuf> =
             wanted.iter().map(|(call_seq, source)| self.archive.spool.file(*call_seq, source)).collect();

@@ -148,7 +148,10 @@ fn check_file(known: &BTreeMap<String, toml::Value>, path: &Path, text: &str) ->
             let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
             let section = format!("{path}.");
             match value {
-                toml::Value::Table(inner) if known.keys().any(|k| k.starts_with(&section)) => walk(known, &path, inner),
+                // Of a section that nobody knows its first key is named: that is nearer to what was meant.
+                toml::Value::Table(inner) if !inner.is_empty() || known.keys().any(|k| k.starts_with(&section)) => {
+                    walk(known, &path, inner)
+                }
                 _ => (!known.contains_key(&path)).then_some(path),
             }
         })

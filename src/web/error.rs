@@ -37,6 +37,7 @@ pub enum Error {
     /// There is no recording; its state.
     NoRecording(&'static str),
     Conflict(String),
+    MethodNotAllowed,
     TooLarge,
     RangeNotSatisfiable(u64),
     /// Try again in a second; nothing was taken.
@@ -62,6 +63,11 @@ impl Error {
                 (StatusCode::NOT_FOUND, "There is no recording", format!("The recording of this call is {state}."))
             }
             Self::Conflict(detail) => (StatusCode::CONFLICT, "Not possible now", detail.clone()),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Not with this method",
+                "This address does not take this method.".into(),
+            ),
             Self::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", "A webhook has at most 256 KiB.".into())
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,7 +25,7 @@ pub fn router(state: WebState) -> Router {
         .merge(openapi::router(document))
         .merge(pages::router())
         .fallback(pages::nothing_here)
-        .method_not_allowed_fallback(method_not_allowed);
+        .method_not_allowed_fallback(|| async { Error::MethodNotAllowed });
     all.layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(measure))
         .layer(CatchPanicLayer::custom(panicked))
@@ -38,12 +38,6 @@ pub fn router(state: WebState) -> Router {
 
 fn fixed_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
-}
-
-async fn method_not_allowed() -> Response {
-    let mut response = Error::BadRequest("This address does not take this method.".into()).into_response();
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
 }
 
 /// A fault of ours costs one request, not the server.

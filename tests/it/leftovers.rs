@@ -1,0 +1,70 @@
+//! What must be true of every archive once it is at rest.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use callvault::app::App;
+use callvault::clock::Clock;
+use callvault::config::Config;
+use callvault::journal::{Filter, Kind};
+use callvault::verify::{Damage, Progress, verify};
+use serde_json::Value;
+
+/// Collects what the verification finds.
+#[derive(Default)]
+pub struct Findings(pub Vec<Damage>);
+
+impl Progress for Findings {
+    fn begin(&mut self, _: &'static str, _: u64) {}
+    fn advance(&mut self, _: u64) {}
+    fn damage(&mut self, damage: &Damage) {
+        self.0.push(damage.clone());
+    }
+}
+
+/// Checks an archive that nobody serves.
+pub async fn check(config: Config) {
+    let (spool, objects) = (config.spool_dir(), config.objects_dir());
+    assert_eq!(files(&spool), BTreeSet::new(), "the spool is empty at rest");
+    assert_eq!(files(&objects.join(".staging")), BTreeSet::new(), "nothing is left in staging");
+
+    let app = App::open_existing(config, Clock::system()).await.unwrap();
+    let mut findings = Findings::default();
+    let report = verify(&app, &mut findings).await.unwrap();
+    assert_eq!((findings.0, report.damages), (Vec::new(), 0));
+
+    let half_way =
+        app.db.fetch_all("select call_id, state from recordings where state not in ('archived', 'failed')", &[]);
+    assert_eq!(half_way.await.unwrap().len(), 0, "no recording is left half-way");
+    let work = app.db.fetch_all("select source from recording_work", &[]).await.unwrap();
+    assert_eq!(work.len(), 0, "no work is left");
+
+    let on_disk: BTreeSet<String> = files(&objects.join("recordings"))
+        .iter()
+        .map(|path| path.strip_prefix(&objects).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(on_disk, receipted(&app).await, "the store holds what the journal has receipts for, and nothing else");
+    app.db.close().await;
+}
+
+/// The files that the receipts in the journal account for.
+async fn receipted(app: &App) -> BTreeSet<String> {
+    let filter = Filter { kind: Some(Kind::RecordingArchived), ..Filter::default() };
+    let receipts = app.journal.read(0, u64::MAX, &filter).await.unwrap();
+    let mut keys = BTreeSet::new();
+    for record in receipts {
+        let receipt: Value = serde_json::from_slice(&record.body.unwrap().bytes).unwrap();
+        for key in ["object_key", "vcon_key"] {
+            let key = receipt[key].as_str().unwrap();
+            keys.extend([key.to_owned(), format!("{key}.retention.json")]);
+        }
+    }
+    keys
+}
+
+/// Every file below a folder; none where there is no folder.
+pub fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeSet::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { BTreeSet::from([path]) }).collect()
+}
