@@ -28,23 +28,35 @@ impl DataDirLock {
     /// Another process holds it.
     pub fn acquire(dir: &Path, address: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { dir: dir.display().to_string(), source };
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).write(true).create(true).truncate(false).open(dir.join(FILE)).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).map_err(failed)?;
-                let holder = if holder.trim().is_empty() { "another process".into() } else { holder.trim().to_owned() };
-                return Err(LockError::Held { dir: dir.display().to_string(), holder });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
+        let mut file = lock(dir)?;
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
         writeln!(file, "process {} at {address}", std::process::id()).map_err(failed)?;
         Ok(Self { _file: file })
+    }
+
+    /// Looks whether somebody holds the lock, without leaving a trace.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] where somebody does.
+    pub fn check_free(dir: &Path) -> Result<(), LockError> {
+        lock(dir).map(drop)
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, LockError> {
+    let failed = |source| LockError::Io { dir: dir.display().to_string(), source };
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(false).open(dir.join(FILE)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed)?;
+            let holder = if holder.trim().is_empty() { "another process".into() } else { holder.trim().to_owned() };
+            Err(LockError::Held { dir: dir.display().to_string(), holder })
+        }
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 

@@ -179,7 +179,7 @@ fn local(app: &App, time: Timestamp) -> String {
 
 async fn warn_if_behind(app: &App) -> anyhow::Result<()> {
     let behind = app.journal.size().await?.saturating_sub(app.search.searcher().map_err(explain)?.cursor());
-    if behind > 0 && crate::lock::DataDirLock::acquire(&app.config.data_dir, "(looking)").is_ok() {
+    if behind > 0 && crate::lock::DataDirLock::check_free(&app.config.data_dir).is_ok() {
         eprintln!(
             "callvault: the search index is {behind} journal entries behind and nobody serves: run callvault reindex"
         );

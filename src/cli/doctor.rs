@@ -109,7 +109,7 @@ fn store(config: &Config) -> Verdict {
 }
 
 fn server(config: &Config) -> Verdict {
-    match DataDirLock::acquire(&config.data_dir, "(callvault doctor)") {
+    match DataDirLock::check_free(&config.data_dir) {
         Ok(_) => Note("no server runs on this data directory".into()),
         Err(LockError::Held { holder, .. }) => Fine(format!("running: {holder}")),
         Err(error) => Bad(error.to_string()),

@@ -16,7 +16,7 @@ use crate::search::Follower;
 pub(super) async fn serve(config: Config) -> Outcome {
     // Who serves already is told before the address is: that one names the cause.
     if config.data_dir.is_dir() {
-        drop(DataDirLock::acquire(&config.data_dir, "(starting)")?);
+        DataDirLock::check_free(&config.data_dir)?;
     }
     let address = config.listen;
     let listener = TcpListener::bind(address)

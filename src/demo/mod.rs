@@ -93,7 +93,7 @@ pub async fn demo(
 ) -> Result<(), DemoError> {
     let dir = flags.data_dir.clone().unwrap_or_else(|| "callvault-demo".into());
     let mut memory = prepare(&dir)?;
-    drop(DataDirLock::acquire(&dir, "(starting)")?);
+    DataDirLock::check_free(&dir)?;
 
     let address = flags.listen.clone().unwrap_or_else(|| "127.0.0.1:8470".into());
     let listener = bind(&address).await?;
