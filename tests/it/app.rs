@@ -81,8 +81,9 @@ pub fn write_config(dir: &Path, sender: &FakeDoubleTick, settings: &[(&str, &str
 
 /// The machine's clock, set to [`NOW`].
 fn test_clock() -> Clock {
-    let offset = NOW.parse::<Timestamp>().unwrap().duration_since(Timestamp::now());
-    Clock::from_fn(move || Timestamp::now() + offset)
+    let machine = Clock::system();
+    let offset = NOW.parse::<Timestamp>().unwrap().duration_since(machine.now());
+    Clock::from_fn(move || machine.now() + offset)
 }
 
 impl TestApp {
