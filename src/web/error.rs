@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::archiver::ArchiveError;
 use crate::db::Error as DbError;
@@ -25,6 +25,21 @@ pub struct Problem {
     /// The recording's state, where a recording was asked for that is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
+}
+
+/// The answers to a request that could be read but not carried out; every documented route has them.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "the description of what Error answers")]
+pub(super) enum Refused {
+    /// No valid token.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(#[to_schema] Problem),
+    /// The token's role does not allow it.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(#[to_schema] Problem),
+    /// A part is out of reach or being built; try again after `Retry-After`.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Busy(#[to_schema] Problem),
 }
 
 /// Everything that can go wrong with a request.

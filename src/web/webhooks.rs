@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::WebState;
 use super::auth::{May, PostWebhooks};
-use super::error::{Error, Problem, Result};
+use super::error::{Error, Problem, Refused, Result};
 use crate::intake;
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
@@ -37,10 +37,9 @@ struct Acknowledged {
     request_body(content = inline(serde_json::Value), content_type = "application/json"),
     responses(
         (status = 200, description = "Journaled and durable", body = Acknowledged),
-        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not an ingest token", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "The body broke off", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Over 256 KiB", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not taken; try again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refused,
     ),
     security(("bearer" = []), ("basic" = [])),
 )]

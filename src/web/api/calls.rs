@@ -23,7 +23,7 @@ use crate::journal::{Kind, Record};
 use crate::search::compile;
 use crate::web::WebState;
 use crate::web::auth::{May, ReadCalls};
-use crate::web::error::{Error, Problem, Result};
+use crate::web::error::{Error, Problem, Refused, Result};
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new()
@@ -88,9 +88,7 @@ struct Stats {
 #[utoipa::path(get, path = "/api/v1/calls", tag = "calls", params(FilterDoc, PageDoc), responses(
     (status = 200, description = "A page of the result", body = SearchAnswer),
     (status = 400, description = "A parameter can't be read: where and why", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The index is being built", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn search(_: May<ReadCalls>, State(state): State<WebState>, params: SearchParams) -> Result<Json<SearchAnswer>> {
     find(&state, params).await.map(Json)
@@ -115,10 +113,8 @@ pub(in crate::web) async fn find(state: &WebState, params: SearchParams) -> Resu
 /// One call with its events.
 #[utoipa::path(get, path = "/api/v1/calls/{call_id}", tag = "calls", params(("call_id" = String, Path)), responses(
     (status = 200, description = "The call", body = CallDetail),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such call", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn one(
     _: May<ReadCalls>,
@@ -158,9 +154,7 @@ impl CallEntry {
 #[utoipa::path(get, path = "/api/v1/stats", tag = "calls", params(FilterDoc), responses(
     (status = 200, description = "The totals", body = Stats),
     (status = 400, description = "A parameter can't be read: where and why", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The index is being built", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn stats(_: May<ReadCalls>, State(state): State<WebState>, params: SearchParams) -> Result<Json<Stats>> {
     let context = state.app.query_context();
@@ -184,9 +178,7 @@ async fn stats(_: May<ReadCalls>, State(state): State<WebState>, params: SearchP
 #[utoipa::path(get, path = "/api/v1/calls.csv", tag = "calls", params(FilterDoc), responses(
     (status = 200, description = "RFC 4180, streamed", body = String, content_type = "text/csv"),
     (status = 400, description = "A parameter can't be read: where and why", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The index is being built", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn csv(_: May<ReadCalls>, State(state): State<WebState>, params: SearchParams) -> Result<Response> {
     whole(&state, &params, Format::Csv).await
@@ -196,9 +188,7 @@ async fn csv(_: May<ReadCalls>, State(state): State<WebState>, params: SearchPar
 #[utoipa::path(get, path = "/api/v1/calls.jsonl", tag = "calls", params(FilterDoc), responses(
     (status = 200, description = "JSON lines, streamed", body = String, content_type = "application/jsonl"),
     (status = 400, description = "A parameter can't be read: where and why", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The index is being built", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn jsonl(_: May<ReadCalls>, State(state): State<WebState>, params: SearchParams) -> Result<Response> {
     whole(&state, &params, Format::Jsonl).await

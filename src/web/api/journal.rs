@@ -16,7 +16,7 @@ use crate::intake::call_key;
 use crate::journal::{Filter, Kind, Record};
 use crate::web::WebState;
 use crate::web::auth::{May, ReadJournal};
-use crate::web::error::{Error, Problem, Result};
+use crate::web::error::{Error, Problem, Refused, Result};
 
 /// Entries on a page, if nothing is said.
 const DEFAULT_LIMIT: u64 = 100;
@@ -81,9 +81,7 @@ struct QuarantineDoc {
 #[utoipa::path(get, path = "/api/v1/journal", tag = "journal", params(JournalDoc), responses(
     (status = 200, description = "A page of the journal", body = Entries),
     (status = 400, description = "A parameter can't be read", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn journal(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -> Result<Json<Entries>> {
     let (mut from, mut limit, mut filter) = (0, DEFAULT_LIMIT, Filter::default());
@@ -106,9 +104,7 @@ async fn journal(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -
 #[utoipa::path(get, path = "/api/v1/quarantine", tag = "journal", params(QuarantineDoc), responses(
     (status = 200, description = "A page of the quarantine", body = Entries),
     (status = 400, description = "A parameter can't be read", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn quarantine(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -> Result<Json<Entries>> {
     let (mut before, mut limit) = (u64::MAX, DEFAULT_LIMIT);

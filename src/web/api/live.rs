@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::calls::Call;
 use crate::web::WebState;
 use crate::web::auth::{May, ReadCalls};
-use crate::web::error::{Problem, Result};
+use crate::web::error::{Refused, Result};
 
 /// More calls than this are not shown at once.
 const MOST: u64 = 1000;
@@ -39,9 +39,7 @@ struct AgentCalls {
 /// Calls in progress now.
 #[utoipa::path(get, path = "/api/v1/live", tag = "calls", responses(
     (status = 200, description = "Calls in progress", body = Live),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn live(_: May<ReadCalls>, State(state): State<WebState>) -> Result<Json<Live>> {
     let calls = state.app.calls.in_progress(MOST).await?;

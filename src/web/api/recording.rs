@@ -19,7 +19,7 @@ use crate::calls::{Facts, RecordingState, RecordingView};
 use crate::intake::call_key;
 use crate::web::WebState;
 use crate::web::auth::{May, ReadCalls, RetryRecordings};
-use crate::web::error::{Error, Problem, Result};
+use crate::web::error::{Error, Problem, Refused, Result};
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new().routes(routes!(audio)).routes(routes!(waveform)).routes(routes!(retry))
@@ -57,11 +57,9 @@ struct AudioDoc {
     (status = 206, description = "The range that was asked for", body = Vec<u8>, content_type = "audio/mpeg"),
     (status = 304, description = "What you have is right"),
     (status = 400, description = "A parameter can't be read", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such call, or no recording: its state", body = Problem, content_type = "application/problem+json"),
     (status = 416, description = "The range lies outside", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn audio(
     _: May<ReadCalls>,
@@ -164,10 +162,8 @@ fn file_name(call_id: &str, key: &str) -> String {
 /// The waveform, once the recording is analysed.
 #[utoipa::path(get, path = "/api/v1/calls/{call_id}/waveform", tag = "calls", params(("call_id" = String, Path)), responses(
     (status = 200, description = "The waveform", body = Waveform),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such call, or not analysed", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn waveform(
     _: May<ReadCalls>,
@@ -196,11 +192,9 @@ async fn waveform(
 /// Has a failed recording fetched again.
 #[utoipa::path(post, path = "/api/v1/calls/{call_id}/recording/retry", tag = "calls", params(("call_id" = String, Path)), responses(
     (status = 202, description = "It will be fetched again", body = Retrying),
-    (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such call", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "There is nothing to fetch again", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Out of reach", body = Problem, content_type = "application/problem+json"),
+    Refused,
 ), security(("bearer" = [])))]
 async fn retry(
     may: May<RetryRecordings>,
