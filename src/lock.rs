@@ -31,7 +31,8 @@ impl DataDirLock {
         let mut file = lock(dir)?;
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
-        writeln!(file, "process {} at {address}", std::process::id()).map_err(failed)?;
+        // In one piece: whoever is refused at this moment reads all of it or nothing.
+        file.write_all(format!("process {} at {address}\n", std::process::id()).as_bytes()).map_err(failed)?;
         Ok(Self { _file: file })
     }
 

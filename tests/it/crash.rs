@@ -58,6 +58,8 @@ async fn round(killed_after: usize) {
     let (acknowledged, ()) = tokio::join!(posting, killing);
     let mut app = Arc::into_inner(app).unwrap().into_inner();
     app.kill();
+    assert!(!acknowledged.is_empty(), "something was acknowledged");
+    assert!(killed_after > 10 || acknowledged.len() < bodies.len(), "killed in the middle of the posts");
     let missing: Vec<String> = (0..bodies.len())
         .filter(|index| !acknowledged.contains_key(index))
         .map(|index| bodies[index].clone())

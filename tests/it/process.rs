@@ -91,7 +91,9 @@ impl ProcessApp {
         let lock = self.data_dir().join("serve.lock");
         let address = || async {
             let text = std::fs::read_to_string(&lock).ok()?;
-            Some(text.trim().strip_prefix(&holder)?.to_owned())
+            let address = text.strip_suffix('\n')?.strip_prefix(&holder)?;
+            // Before it listens it holds the lock for a moment already.
+            address.starts_with("http://").then(|| address.to_owned())
         };
         self.url = eventually("the server starts", address).await;
         let ready = || async {

@@ -70,6 +70,20 @@ async fn half_a_file_as_if_it_were_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn half_a_file_for_ever_is_kept_and_flagged() {
+    let app = TestApp::with(IMPATIENT).await;
+    let half = CBR[..CBR.len() / 2 + 50].to_vec();
+    let url = app.sender.on("/a.mp3", [Reply::Chunked(half.clone())]);
+    app.post(&ended("call_1", &url)).await;
+    let found = app.call_when("call_1", "it is flagged", |call| open_flag(call, "contradiction").is_some()).await;
+    let reason = &open_flag(&found, "contradiction").unwrap()["reason"];
+    assert_eq!(reason, "the recording breaks off in the middle of the audio");
+    assert!(found["recording"]["attempts"].as_u64().unwrap() > 1, "it was tried again before");
+    assert_eq!(app.get("/api/v1/calls/call_1/recording").await.body, half);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_audio_at_all() {
     let page = b"{\"error\":\"expired\"}".to_vec();
     archived_after(vec![Reply::Html, Reply::Empty, Reply::Audio(page), good()], 4).await;

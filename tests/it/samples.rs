@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::events::{SPEECH, recording};
+use crate::events::{SPEECH, accepted, ended_with, missed, recording};
 
 /// The host in the samples; the recordings of the tests lie elsewhere.
 const HOST: &str = "https://recordings.doubletick.io";
@@ -123,4 +123,47 @@ async fn any_order_gives_the_same_calls() {
     for (name, order) in [("backwards", backwards), ("mixed", mixed), ("twice", twice)] {
         assert_eq!(calls_after(&order).await, calls, "{name}");
     }
+}
+
+/// Every order of some indices.
+fn orders(indices: &[usize]) -> Vec<Vec<usize>> {
+    if indices.is_empty() {
+        return vec![Vec::new()];
+    }
+    let from = |first: &usize| {
+        let rest: Vec<usize> = indices.iter().filter(|index| *index != first).copied().collect();
+        orders(&rest).into_iter().map(|order| [vec![*first], order].concat()).collect::<Vec<_>>()
+    };
+    indices.iter().flat_map(from).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_contradict_each_other_give_the_same_call_in_any_order() {
+    let app = TestApp::start().await;
+    let other = json!({"durationInSeconds": 7, "customerName": "Ananya K", "pickedBy": "Farhan", "endedBy": "Farhan",
+        "callDirection": "OUTGOING", "callEndedAt": "2026-03-09T11:00:07Z"});
+    let all = orders(&[0, 1, 2, 3]);
+    assert_eq!(all.len(), 24);
+    for order in &all {
+        let id = format!("call_{order:?}");
+        let events = [accepted(&id), ended_with(&id, json!({})), ended_with(&id, other.clone()), missed(&id)];
+        for index in order {
+            app.post(&events[*index]).await;
+        }
+    }
+    app.settle().await;
+    let mut first = Value::Null;
+    for order in &all {
+        let mut call = app.call(&format!("call_{order:?}")).await;
+        for part in ["call_id", "first_seen_at", "events"] {
+            call[part] = Value::Null;
+        }
+        call["flags"].as_array_mut().unwrap().sort_by_key(|flag| flag["rule"].to_string());
+        if first.is_null() {
+            first = call.clone();
+        }
+        assert_eq!(call, first, "{order:?}");
+    }
+    assert_eq!((&first["status"], &first["flags"][0]["rule"]), (&json!("ended"), &json!("contradiction")));
+    app.finish().await;
 }
