@@ -3,8 +3,12 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 const FILE: &str = "serve.lock";
+/// How often a held lock is looked at again before it counts as held.
+const LOOKS: u32 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 
 /// Held as long as a server runs.
 #[derive(Debug)]
@@ -45,7 +49,20 @@ impl DataDirLock {
     }
 }
 
+/// Takes the lock, patiently: a command that only looks holds it for a moment too.
 fn lock(dir: &Path) -> Result<File, LockError> {
+    let mut outcome = try_lock(dir);
+    for _ in 0..LOOKS {
+        match outcome {
+            Err(LockError::Held { .. }) => std::thread::sleep(BETWEEN_LOOKS),
+            settled => return settled,
+        }
+        outcome = try_lock(dir);
+    }
+    outcome
+}
+
+fn try_lock(dir: &Path) -> Result<File, LockError> {
     let failed = |source| LockError::Io { dir: dir.display().to_string(), source };
     let mut options = OpenOptions::new();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(dir.join(FILE)).map_err(failed)?;

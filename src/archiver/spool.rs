@@ -48,12 +48,6 @@ impl Spool {
     pub(super) fn room(&self) -> Room {
         Room { spool: self.clone(), bytes: 0 }
     }
-
-    /// Bytes on their way, for the metrics.
-    #[must_use]
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
 }
 
 impl Room {
@@ -61,12 +55,14 @@ impl Room {
     pub(super) fn grow(&mut self, bytes: u64) -> bool {
         let before = self.spool.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
+        metrics::gauge!("callvault_spool_bytes").set((before + bytes) as f64);
         before + bytes <= self.spool.max_bytes
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.spool.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        let before = self.spool.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        metrics::gauge!("callvault_spool_bytes").set((before - self.bytes) as f64);
     }
 }

@@ -7,7 +7,8 @@ use crate::evidence::{Frontier, Hash};
 /// Which entries to read.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    pub subject: Option<String>,
+    /// Any of these.
+    pub subjects: Vec<String>,
     pub kind: Option<Kind>,
 }
 
@@ -37,9 +38,11 @@ impl Journal {
         let mut sql =
             format!("select {COLUMNS} from journal j left join journal_bodies b on b.seq = j.seq where j.seq >= $1");
         let mut params = vec![Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))];
-        if let Some(subject) = &filter.subject {
-            params.push(Arg::from(subject.as_str()));
-            sql.push_str(&format!(" and j.subject = ${}", params.len()));
+        if !filter.subjects.is_empty() {
+            let first = params.len() + 1;
+            params.extend(filter.subjects.iter().map(|subject| Arg::from(subject.as_str())));
+            let places: Vec<String> = (first..=params.len()).map(|place| format!("${place}")).collect();
+            sql.push_str(&format!(" and j.subject in ({})", places.join(", ")));
         }
         if let Some(kind) = filter.kind {
             params.push(Arg::from(kind.as_str()));

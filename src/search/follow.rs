@@ -174,7 +174,6 @@ impl Follower {
             index.commit(next)
         })?;
         self.refresh()?;
-        metrics::gauge!("callvault_search_cursor").set(next as f64);
         Ok(Some(next))
     }
 
@@ -225,7 +224,13 @@ impl Follower {
 
     /// Shows the last commit to searches; the searcher is opened here when nobody searched yet.
     fn refresh(&self) -> Result<(), FollowError> {
-        Ok(in_place(|| self.handle.searcher()?.refresh())?)
+        let searcher = in_place(|| {
+            let searcher = self.handle.searcher()?;
+            searcher.refresh()?;
+            Ok(searcher)
+        })?;
+        metrics::gauge!("callvault_search_cursor").set(searcher.cursor() as f64);
+        Ok(())
     }
 }
 

@@ -167,6 +167,9 @@ async fn importing_from_standard_input_before_the_first_server() {
     ended_with(&crate::process::cli(&config, &["reindex"]).await, 0);
     let found = ended_with(&crate::process::cli(&config, &["search", "--json"]).await, 0);
     assert_eq!(lines(&found).len(), 2);
+    // What the index has not taken in while nobody serves is no damage.
+    std::fs::write(&input, missed("call_3").to_string()).unwrap();
+    ended_with(&crate::process::cli(&config, &["import", input.to_str().unwrap()]).await, 0);
     ended_with(&crate::process::cli(&config, &["verify"]).await, 0);
 }
 

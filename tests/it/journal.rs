@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::app::TestApp;
 use crate::events::{accepted, ended, missed, recording};
 use crate::fake_doubletick::Reply;
+use crate::http::encoded;
 
 type Hash = [u8; 32];
 
@@ -166,4 +167,15 @@ async fn a_changed_byte_does_not_go_unseen() {
         assert!(damaged.lines().filter(|line| line.starts_with("DAMAGED")).count() > n, "{forgery}: {damaged}");
     }
     archive.db.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_look_like_other_subjects_are_still_ids() {
+    let app = TestApp::start().await;
+    for id in ["chat:1", "50%", "a:b"] {
+        app.post(&ended(id, "")).await;
+        let filter = format!("&subject={}&kind=webhook.received", encoded(id));
+        assert_eq!(app.journal(&filter).await.len(), 1, "{id}");
+    }
+    app.finish().await;
 }

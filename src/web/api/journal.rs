@@ -89,8 +89,8 @@ async fn journal(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -
         match &*name {
             "after" => from = number(&name, &value)?.saturating_add(1),
             "limit" => limit = read_limit(&value)?,
-            "subject" if value.contains(':') || value.contains('%') => filter.subject = Some(value.into_owned()),
-            "subject" => filter.subject = Some(call_key(&value)),
+            // A call id as the sender writes it, or a subject as entries have it: only one of them can exist.
+            "subject" => filter.subjects = vec![call_key(&value), value.into_owned()],
             "kind" => filter.kind = Some(read_kind(&value)?),
             _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}."))),
         }
