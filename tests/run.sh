@@ -25,5 +25,5 @@ done
 export WEBDRIVER_URL="http://127.0.0.1:$port"
 
 # The tests that need a server are marked as ignored, so that plain `cargo test` runs without any.
-cargo test --all-targets -- --include-ignored
 cargo test --doc
+cargo test --lib --tests -- --include-ignored
