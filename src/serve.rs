@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,6 +60,7 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
     app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
     let app = Arc::new(app);
     let workers = start_workers(&app, &shutdown).await?;
+    workers.spawn(keep_metrics_small(metrics.clone(), shutdown.clone()));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
 
     let router = web::router(WebState { app: Arc::clone(&app), metrics });
@@ -128,6 +130,14 @@ async fn hear_of_other_writers(app: Arc<App>, shutdown: CancellationToken) {
         if let Err(error) = app.journal.look().await {
             tracing::warn!(%error, "the journal can't be read at the moment");
         }
+    }
+}
+
+/// Samples of histograms pile up until they are folded into their buckets, whether or not anybody scrapes.
+async fn keep_metrics_small(metrics: PrometheusHandle, shutdown: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(5);
+    while tokio::time::timeout(EVERY, shutdown.cancelled()).await.is_err() {
+        metrics.run_upkeep();
     }
 }
 
