@@ -55,6 +55,20 @@ impl Error {
         }
     }
 
+    /// True where the database refuses this very row and would refuse it again: constraint, size, type, range.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let Self::Sqlx(sqlx::Error::Database(error)) = self else { return false };
+        let code = error.code().unwrap_or_default();
+        if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+            // Data exception, integrity constraint, program limit.
+            ["22", "23", "54"].iter().any(|class| code.starts_with(class))
+        } else {
+            // TOOBIG, CONSTRAINT, MISMATCH, RANGE.
+            code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 18 | 19 | 20 | 25))
+        }
+    }
+
     /// True where a unique constraint refused the row.
     #[must_use]
     pub fn is_unique_violation(&self) -> bool {

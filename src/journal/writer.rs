@@ -21,6 +21,9 @@ const BATCH_ENTRIES: usize = 1024;
 /// Pauses between attempts at a batch while the database is out of reach; after the last the caller hears of it.
 const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
 
+/// The journal's time never runs backwards; where it is ahead of the clock by more than this, the clock is noted too.
+const CLOCK_SLACK: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
+
 /// An entry to be appended.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
@@ -76,6 +79,9 @@ pub enum AppendError {
     #[error("the journal's writer has stopped")]
     Stopped,
 }
+
+/// What became of one entry.
+type Outcome = Result<Receipt, Arc<DbError>>;
 
 struct Job {
     entries: Vec<NewEntry>,
@@ -168,77 +174,73 @@ impl Writer {
         while jobs.recv_many(&mut batch, BATCH_ENTRIES).await > 0 {
             let entries: Vec<NewEntry> = batch.iter_mut().flat_map(|job| job.entries.clone()).collect();
             metrics::histogram!("callvault_journal_batch_entries").record(entries.len() as f64);
-            let outcome = self.append(&entries).await;
-            self.answer(std::mem::take(&mut batch), outcome);
-        }
-    }
-
-    fn answer(&self, batch: Vec<Job>, outcome: Result<Vec<Receipt>, DbError>) {
-        match outcome {
-            Ok(receipts) => {
-                let mut receipts = receipts.into_iter();
-                for job in batch {
-                    let own = receipts.by_ref().take(job.entries.len()).collect();
-                    // The asker may have hung up; the entry stands all the same.
-                    let _ = job.answer.send(Ok(own));
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, entries = batch.len(), "journal batch could not be written");
-                let error = Arc::new(error);
-                for job in batch {
-                    let _ = job.answer.send(Err(AppendError::Unavailable(Arc::clone(&error))));
-                }
-            }
+            let outcomes = self.append(&entries).await;
+            answer(std::mem::take(&mut batch), outcomes);
         }
     }
 
     /// Appends a batch; where the outcome of an attempt is unknown, the next looks first for what is already there.
-    async fn append(&self, entries: &[NewEntry]) -> Result<Vec<Receipt>, DbError> {
+    /// Gives an outcome for each entry.
+    async fn append(&self, entries: &[NewEntry]) -> Vec<Outcome> {
         let mut pauses = RETRY_PAUSES.into_iter();
         let mut repeated = false;
         loop {
             let error = match self.attempt(entries, repeated).await {
-                Ok(receipts) => return Ok(receipts),
+                Ok(receipts) => return receipts.into_iter().map(Ok).collect(),
                 Err(ProjectionError::Entry(why)) => {
                     tracing::warn!(why, "a batch is taken apart: one of its entries can't be folded");
                     return self.one_by_one(entries).await;
                 }
-                Err(ProjectionError::Db(error)) if !error.is_outage() && !error.is_unique_violation() => {
+                // The first time a unique violation may be our own entry of an attempt whose answer was lost.
+                Err(ProjectionError::Db(error)) if error.is_refusal() && (repeated || !error.is_unique_violation()) => {
                     tracing::warn!(%error, "a batch is taken apart: the database refuses one of its entries");
                     return self.one_by_one(entries).await;
                 }
                 Err(ProjectionError::Db(error)) => error,
             };
-            let Some(pause) = pauses.next() else { return Err(error) };
+            let Some(pause) = pauses.next() else {
+                tracing::error!(%error, entries = entries.len(), "journal batch could not be written");
+                let error = Arc::new(error);
+                return entries.iter().map(|_| Err(Arc::clone(&error))).collect();
+            };
             repeated = true;
             tokio::time::sleep(pause).await;
         }
     }
 
     /// Each entry in a transaction of its own, so that one bad event never holds up the others.
-    async fn one_by_one(&self, entries: &[NewEntry]) -> Result<Vec<Receipt>, DbError> {
-        let mut receipts = Vec::with_capacity(entries.len());
+    async fn one_by_one(&self, entries: &[NewEntry]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
-            let one = std::slice::from_ref(entry);
-            let done = match self.attempt(one, true).await {
-                Err(ProjectionError::Db(error)) if error.is_outage() => return Err(error),
-                Err(error) => {
-                    tracing::error!(%error, kind = entry.kind.as_str(), "entry quarantined: it can't be projected");
-                    let quarantined = NewEntry {
-                        kind: Kind::WebhookQuarantined,
-                        subject: None,
-                        reason: Some("projection_failed".into()),
-                        ..entry.clone()
-                    };
-                    let receipts = self.attempt(&[quarantined], true).await.map_err(into_db_error)?;
-                    receipts.into_iter().map(|r| Receipt { quarantined: Some("projection_failed"), ..r }).collect()
-                }
-                Ok(done) => done,
-            };
-            receipts.extend(done);
+            let outcome = self.alone(entry).await;
+            if let Err(error) = &outcome {
+                tracing::error!(%error, kind = entry.kind.as_str(), "a journal entry could not be written");
+            }
+            outcomes.push(outcome.map_err(Arc::new));
         }
-        Ok(receipts)
+        outcomes
+    }
+
+    /// One entry; a webhook that can't be projected goes into quarantine, anything else is an error of ours.
+    async fn alone(&self, entry: &NewEntry) -> Result<Receipt, DbError> {
+        const REASON: &str = "projection_failed";
+        let error = match self.attempt(std::slice::from_ref(entry), true).await {
+            Ok(receipts) => return only(receipts),
+            Err(error) => error,
+        };
+        let webhook = matches!(entry.kind, Kind::WebhookReceived | Kind::WebhookImported);
+        let refused = match &error {
+            ProjectionError::Entry(_) => true,
+            ProjectionError::Db(error) => error.is_refusal(),
+        };
+        if !webhook || !refused {
+            return Err(into_db_error(error));
+        }
+        tracing::error!(%error, "a webhook is quarantined: it can't be projected");
+        let (kind, reason) = (Kind::WebhookQuarantined, Some(REASON.to_owned()));
+        let quarantined = NewEntry { kind, subject: None, reason, ..entry.clone() };
+        let receipts = self.attempt(&[quarantined], true).await.map_err(into_db_error)?;
+        only(receipts).map(|receipt| Receipt { quarantined: Some(REASON), ..receipt })
     }
 
     async fn attempt(&self, entries: &[NewEntry], repeated: bool) -> Result<Vec<Receipt>, ProjectionError> {
@@ -252,7 +254,10 @@ impl Writer {
         let size = u64::try_from(row.int("size")?).unwrap_or_default();
         let mut frontier = Frontier::from_bytes(size, &row.bytes("frontier")?)
             .ok_or_else(|| DbError::Damaged("the journal's head row does not fit its size".into()))?;
-        let at = self.clock.now().max(from_micros(row.int("at")?));
+        let now = self.clock.now();
+        let at = now.max(from_micros(row.int("at")?));
+        // A clock that was ahead once must not decide for ever when things reached us.
+        let received_at = (at.duration_since(now) > CLOCK_SLACK).then_some(now);
 
         let mut receipts = Vec::with_capacity(entries.len());
         let mut appended = Vec::with_capacity(entries.len());
@@ -266,7 +271,7 @@ impl Writer {
             let entry = Entry {
                 seq: frontier.size(),
                 at,
-                received_at: new.received_at,
+                received_at: new.received_at.or(received_at),
                 kind: new.kind,
                 actor: new.actor.clone(),
                 subject: new.subject.clone(),
@@ -319,6 +324,20 @@ fn row_of(entry: &Entry, canonical: String, leaf: &[u8]) -> Vec<Arg> {
 async fn existing(tx: &mut Tx, hash: &[u8]) -> Result<Option<u64>, DbError> {
     let row = tx.fetch_optional("select seq from journal where body_hash = $1", &[Arg::from(hash)]).await?;
     row.map(|row| row.int("seq").map(i64::cast_unsigned)).transpose()
+}
+
+/// Tells each asker what became of its own entries.
+fn answer(batch: Vec<Job>, outcomes: Vec<Outcome>) {
+    let mut outcomes = outcomes.into_iter();
+    for job in batch {
+        let own: Result<Vec<Receipt>, Arc<DbError>> = outcomes.by_ref().take(job.entries.len()).collect();
+        // The asker may have hung up; the entries stand all the same.
+        let _ = job.answer.send(own.map_err(AppendError::Unavailable));
+    }
+}
+
+fn only(receipts: Vec<Receipt>) -> Result<Receipt, DbError> {
+    receipts.into_iter().next().ok_or_else(|| DbError::Damaged("an append gave no receipt".into()))
 }
 
 fn into_db_error(error: ProjectionError) -> DbError {
