@@ -33,6 +33,8 @@ pub enum TokenError {
         "{0:?} is no token name: give 1 to 60 letters, digits, dots, dashes or underscores, not starting with bootstrap-"
     )]
     BadName(String),
+    #[error("the secret of token {0:?} is used, or was used, under another role: give each token a secret of its own")]
+    SecretReused(String),
     #[error("there is no token named {0:?} in force: callvault token list shows them")]
     Unknown(String),
     #[error(transparent)]
@@ -118,6 +120,11 @@ impl Access {
             let role: Role = token.role.parse()?;
             let digest = hex::encode(hash(token.secret.expose()));
             let name = format!("{BOOTSTRAP}{}-{}", role.as_str(), &digest[..8]);
+            let sql = "select name from tokens where secret_hash = $1 and name <> $2";
+            let params = [Arg::from(&hash(token.secret.expose())[..]), name.as_str().into()];
+            if let Some(other) = self.db.fetch_optional(sql, &params).await? {
+                return Err(TokenError::SecretReused(other.text("name")?));
+            }
             if self.find(&name).await?.is_none() {
                 self.add_token(&name, role, token.secret.expose(), "config").await?;
             }

@@ -1,5 +1,6 @@
 //! The second look at what is archived: waveform and share of silence, one at a time and at low priority.
 
+use std::collections::BTreeSet;
 use std::io::{Seek, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +25,9 @@ const BACK_OFF: Duration = Duration::from_secs(15);
 
 const NEXT: Sql = Sql::Split {
     sqlite: "select call_id, source, sha256, object_key from recordings where state = 'archived' and analysed = 0
-             order by call_seq desc limit 1",
+             order by call_seq desc limit 50",
     postgres: "select call_id, source, sha256, object_key from recordings where state = 'archived' and not analysed
-               order by call_seq desc limit 1",
+               order by call_seq desc limit 50",
 };
 
 /// Analyses archived recordings, the newest first.
@@ -36,9 +37,10 @@ impl Analyser {
     /// Runs until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         let mut grown = self.0.journal.watch();
+        let mut troubled = BTreeSet::new();
         loop {
             grown.mark_unchanged();
-            let pause = match self.next(&cancel).await {
+            let pause = match self.next(&mut troubled, &cancel).await {
                 Ok(true) if !cancel.is_cancelled() => continue,
                 Ok(_) => POLL,
                 Err(error) => {
@@ -55,11 +57,28 @@ impl Analyser {
     }
 
     /// Analyses one recording; `false` where none waits.
-    async fn next(&self, cancel: &CancellationToken) -> Result<bool, ArchiveError> {
-        let Some(row) = self.0.db.fetch_optional(NEXT, &[]).await? else { return Ok(false) };
-        let (call_id, source, sha256) = (row.text("call_id")?, row.text("source")?, row.text("sha256")?);
-        let key = row.text("object_key")?;
-        let file = self.copy(&key).await?;
+    async fn next(
+        &self,
+        troubled: &mut BTreeSet<(String, String)>,
+        cancel: &CancellationToken,
+    ) -> Result<bool, ArchiveError> {
+        let mut chosen = None;
+        for row in self.0.db.fetch_all(NEXT, &[]).await? {
+            let (call_id, source) = (row.text("call_id")?, row.text("source")?);
+            if !troubled.contains(&(call_id.clone(), source.clone())) {
+                chosen = Some((call_id, source, row.text("sha256")?, row.text("object_key")?));
+                break;
+            }
+        }
+        let Some((call_id, source, sha256, key)) = chosen else { return Ok(false) };
+        let file = match self.copy(&key).await {
+            Ok(file) => file,
+            Err(error) => {
+                // One object that can't be read must not hold up the others; the next start tries it again.
+                troubled.insert((call_id, source));
+                return Err(error);
+            }
+        };
         let extension = key.rsplit('.').next().unwrap_or_default().to_owned();
         let record = |seconds, analysis: Result<Analysis, String>| {
             let (analysis, unavailable) = match analysis {

@@ -19,20 +19,34 @@ impl Archive {
     /// Brings a recording from the spool or from an interrupted run to its receipt.
     pub(super) async fn finish(&self, job: &Job, facts: &Facts, staged: Staged) -> Result<(), ArchiveError> {
         let sha256 = hex::encode(staged.sha256);
-        if let Some(twin) = twin(facts, &sha256) {
-            // Another address led to the same bytes: they are kept already, with their call record.
-            let receipt = ArchiveReceipt { source: job.source.clone(), attempts: job.attempts + 1, ..twin.clone() };
-            return self.journal_json(Kind::RecordingArchived, &job.call_id, &receipt).await;
+        if self.finish_as_twin(job, facts, &sha256).await? {
+            return Ok(());
         }
-        let known = facts.recordings.get(&job.source).and_then(|recording| recording.intent.as_ref());
-        let intent = match known {
-            Some((_, intent)) if intent.sha256 == sha256 => intent.clone(),
-            _ => self.intend(job, facts, &staged).await?,
+        let intents = facts.recordings.values().filter_map(|recording| recording.intent.as_ref());
+        let mut known = intents.map(|(_, intent)| intent).filter(|intent| intent.sha256 == sha256);
+        let intent = match known.clone().find(|intent| intent.source == job.source).or_else(|| known.next()) {
+            Some(intent) if intent.source == job.source => intent.clone(),
+            // Another address led to the same bytes and was interrupted: what it wrote already must stay right.
+            Some(intent) => {
+                let own = Intent { source: job.source.clone(), ..intent.clone() };
+                self.journal_json(Kind::RecordingIntended, &job.call_id, &own).await?;
+                own
+            }
+            None => self.intend(job, facts, &staged).await?,
         };
         let content = Content::File { path: staged.path.clone(), size: staged.size, sha256: staged.sha256 };
         let stored =
             self.store.put_new(&ObjectKey::Journaled(intent.object_key.clone()), content, intent.retain_until).await?;
         self.seal(job, &intent, stored).await
+    }
+
+    /// Where another address led to the same bytes, they are kept already, with their call record: only the receipt is
+    /// missing. `false` where there is no such recording.
+    pub(super) async fn finish_as_twin(&self, job: &Job, facts: &Facts, sha256: &str) -> Result<bool, ArchiveError> {
+        let Some(twin) = twin(facts, sha256) else { return Ok(false) };
+        let receipt = ArchiveReceipt { source: job.source.clone(), attempts: job.attempts + 1, ..twin.clone() };
+        self.journal_json(Kind::RecordingArchived, &job.call_id, &receipt).await?;
+        Ok(true)
     }
 
     /// The last two steps: the call record beside the recording, and the receipt.

@@ -35,6 +35,11 @@ impl Spool {
         self.folder.join(format!("{call_seq}-{source}.audio"))
     }
 
+    /// Where half a recording is put by.
+    pub(super) fn half(&self, call_seq: i64, source: &str) -> PathBuf {
+        self.folder.join(format!("{call_seq}-{source}.half"))
+    }
+
     /// A nameless file: nothing is left of it whatever happens.
     pub(super) fn nameless(&self) -> io::Result<std::fs::File> {
         tempfile::tempfile_in(&self.folder)

@@ -18,10 +18,12 @@ pub(super) struct Job {
     pub(super) first_attempt_at: i64,
 }
 
+// A pause of more than seven hours was never asked for: a clock was ahead when it was written.
 const PENDING: &str = "select r.call_seq, r.source, r.call_id, r.url, coalesce(w.attempts, 0) as attempts,
         coalesce(w.first_attempt_at, $1) as first_attempt_at
     from recordings r left join recording_work w on w.call_seq = r.call_seq and w.source = r.source
-    where r.state = 'pending' and coalesce(w.next_attempt_at, 0) <= $1 and coalesce(w.leased_until, 0) <= $1
+    where r.state = 'pending' and coalesce(w.leased_until, 0) <= $1
+      and (coalesce(w.next_attempt_at, 0) <= $1 or w.next_attempt_at > $1 + 25200000000)
       and not exists (select 1 from recording_work o where o.call_seq = r.call_seq and o.leased_until > $1)
     order by coalesce(w.attempts, 0), r.call_seq limit $2";
 

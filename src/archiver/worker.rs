@@ -1,7 +1,8 @@
 //! Claims what is due and brings it in, several at once.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -30,6 +31,8 @@ pub struct Worker {
     archive: Arc<Archive>,
     fetcher: Arc<Fetcher>,
     owner: String,
+    /// What this process works on: a lease that ran out in the middle must not start the same work twice.
+    under_way: Mutex<BTreeSet<(i64, String)>>,
 }
 
 /// What became of one attempt.
@@ -47,7 +50,7 @@ impl Worker {
     /// The TLS set-up of the machine can't be used.
     pub fn new(archive: Arc<Archive>, owner: String) -> reqwest::Result<Self> {
         let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
-        Ok(Self { archive, fetcher, owner })
+        Ok(Self { archive, fetcher, owner, under_way: Mutex::default() })
     }
 
     /// Takes up where a stopped process was: frees its leases, and removes work and spool files that nothing comes
@@ -59,8 +62,11 @@ impl Worker {
         let freed = work::free_leases_of(&self.archive.db, &self.owner).await?;
         work::forget_settled(&self.archive.db).await?;
         let wanted = work::sources_under_way(&self.archive.db).await?;
-        let wanted: std::collections::BTreeSet<PathBuf> =
-            wanted.iter().map(|(call_seq, source)| self.archive.spool.file(*call_seq, source)).collect();
+        let spool = &self.archive.spool;
+        let wanted: BTreeSet<PathBuf> = wanted
+            .iter()
+            .flat_map(|(call_seq, source)| [spool.file(*call_seq, source), spool.half(*call_seq, source)])
+            .collect();
         let mut removed = 0;
         for file in self.archive.spool.files()? {
             if !wanted.contains(&file) {
@@ -127,13 +133,22 @@ impl Worker {
                         Err(_) => return Ok(()),
                     },
                 };
+                let key = (job.call_seq, job.source.clone());
+                if !self.under_way().insert(key.clone()) {
+                    continue;
+                }
                 let (worker, cancel) = (Arc::clone(self), cancel.clone());
                 tasks.spawn(async move {
                     worker.handle(job, &cancel).await;
+                    worker.under_way().remove(&key);
                     drop(slot);
                 });
             }
         }
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeSet<(i64, String)>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn handle(&self, job: Job, cancel: &CancellationToken) {
@@ -170,6 +185,9 @@ impl Worker {
         }
         let path = archive.spool.file(job.call_seq, &job.source);
         if let Some((_, intent)) = &recording.intent {
+            if archive.finish_as_twin(job, &facts, &intent.sha256).await? {
+                return Ok(Outcome::Archived);
+            }
             if let Some(stored) = archive.stored(intent).await? {
                 archive.seal(job, intent, stored).await?;
                 return Ok(Outcome::Archived);
@@ -181,10 +199,35 @@ impl Worker {
             }
         }
         match self.fetcher.fetch(&job.url, &path, &archive.spool).await {
-            Ok(staged) if staged.audio.complete || self.is_last_try(job) => self.store(job, &facts, staged).await,
-            Ok(_) => Ok(Outcome::Failed(FetchError::passing("the recording breaks off in the middle of the audio"))),
+            Ok(staged) if staged.audio.complete => self.store(job, &facts, staged).await,
+            Ok(staged) => {
+                self.keep_half(job, staged).await?;
+                Ok(Outcome::Failed(FetchError::passing("the recording breaks off in the middle of the audio")))
+            }
             Err(error) => Ok(Outcome::Failed(error)),
         }
+    }
+
+    /// Puts half a recording by, the longer one if there are several: a whole one may still come, or the sender's copy
+    /// may be gone at the next try.
+    async fn keep_half(&self, job: &Job, staged: Staged) -> Result<(), ArchiveError> {
+        let half = self.archive.spool.half(job.call_seq, &job.source);
+        let known = tokio::fs::metadata(&half).await.map_or(0, |metadata| metadata.len());
+        if staged.size > known {
+            tokio::fs::rename(&staged.path, &half).await?;
+        }
+        Ok(())
+    }
+
+    /// When the time for trying is over, half is better than nothing; the flag says that it is only half.
+    async fn store_half(&self, job: &Job) -> Result<bool, ArchiveError> {
+        let half = self.archive.spool.half(job.call_seq, &job.source);
+        let (Some(staged), Some(facts)) =
+            (restage(&half, &self.archive.spool).await?, self.archive.calls.facts(&job.call_id).await?)
+        else {
+            return Ok(false);
+        };
+        Ok(matches!(self.store(job, &facts, staged).await?, Outcome::Archived))
     }
 
     async fn store(&self, job: &Job, facts: &Facts, staged: Staged) -> Result<Outcome, ArchiveError> {
@@ -223,6 +266,10 @@ impl Worker {
                 work::release(&self.archive.db, job, self.after(BACK_OFF), false, &reason).await?;
                 return Ok(());
             }
+            Outcome::Failed(_) if self.store_half(job).await? => {
+                metrics::counter!("callvault_recordings_total", "outcome" => "archived").increment(1);
+                tracing::warn!(call_id = job.call_id, "half a recording archived: a whole one never came");
+            }
             Outcome::Failed(error) => {
                 metrics::counter!("callvault_recordings_total", "outcome" => "failed").increment(1);
                 let given_up = matches!(error, FetchError::Passing { .. });
@@ -234,6 +281,7 @@ impl Worker {
             }
         }
         remove(&path).await;
+        remove(&self.archive.spool.half(job.call_seq, &job.source)).await;
         work::done(&self.archive.db, job.call_seq, &job.source).await?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::FlagThresholds;
 use crate::db::{Arg, Db, Error as DbError};
 use crate::intake::{call_key, is_call_subject};
-use crate::journal::{AppendError, Body, Filter, Journal, Kind, NewEntry};
+use crate::journal::{AppendError, Body, Journal, Kind, NewEntry};
 use crate::retention::PolicySet;
 
 /// Entries that are looked at in one step.
@@ -73,13 +73,13 @@ impl Evaluator {
     pub async fn follow(&self) -> Result<(), EvaluatorError> {
         loop {
             let from = self.cursor().await?;
-            let records = self.journal.read(from, STEP, &Filter::default()).await?;
-            let Some(last) = records.last() else { return Ok(()) };
-            let next = last.entry.seq + 1;
-            let subjects: BTreeSet<String> = records
+            let entries = self.journal.entries(from, STEP).await?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            let next = last.seq + 1;
+            let subjects: BTreeSet<String> = entries
                 .into_iter()
-                .filter(|record| record.entry.kind.concerns_call())
-                .filter_map(|record| record.entry.subject)
+                .filter(|entry| entry.kind.concerns_call())
+                .filter_map(|entry| entry.subject)
                 .filter(|subject| is_call_subject(subject))
                 .collect();
             let facts = self.calls.facts_of(&Vec::from_iter(subjects)).await?;

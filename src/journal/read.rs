@@ -56,6 +56,26 @@ impl Journal {
         self.db.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
     }
 
+    /// Up to `limit` entries with `seq` at or after `from`, without their bodies: for whoever follows the journal.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub async fn entries(&self, from: u64, limit: u64) -> Result<Vec<Entry>> {
+        let sql = "select seq, entry from journal where seq >= $1 order by seq limit $2";
+        let rows = self.db.fetch_all(sql, &[Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))]).await?;
+        rows.iter().map(entry_of).collect()
+    }
+
+    /// Whether rows lie beyond a size.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn has_rows_beyond(&self, size: u64) -> Result<bool> {
+        let sql = "select seq from journal where seq >= $1 or seq < 0
+                   union all select seq from journal_bodies where seq >= $1 or seq < 0 limit 1";
+        Ok(self.db.fetch_optional(sql, &[Arg::Int(sql_seq(size))]).await?.is_some())
+    }
+
     /// All entries on a subject, in order, up to and with `last`.
     ///
     /// # Errors
@@ -182,11 +202,18 @@ fn sql_seq(number: u64) -> i64 {
 }
 
 fn record(row: &Row) -> Result<Record> {
-    let seq = row.int("seq")?;
-    let damaged = || Error::Damaged(format!("journal entry {seq} does not read back: run callvault verify"));
-    let entry = Entry::parse(&row.text("entry")?).ok_or_else(damaged)?;
-    let leaf = row.bytes("leaf")?.try_into().map_err(|_| damaged())?;
+    let entry = entry_of(row)?;
+    let leaf = row.bytes("leaf")?.try_into().map_err(|_| damaged(row))?;
     Ok(Record { entry, leaf, body: body(row)? })
+}
+
+fn entry_of(row: &Row) -> Result<Entry> {
+    Entry::parse(&row.text("entry")?).ok_or_else(|| damaged(row))
+}
+
+fn damaged(row: &Row) -> Error {
+    let seq = row.int("seq").unwrap_or(-1);
+    Error::Damaged(format!("journal entry {seq} does not read back: run callvault verify"))
 }
 
 fn body(row: &Row) -> Result<Option<Body>> {

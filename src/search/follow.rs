@@ -9,7 +9,7 @@ use super::{CallDoc, Error, Index, Opened, STEADY_BYTES, SearchHandle};
 use crate::calls::{Calls, Facts};
 use crate::db::Error as DbError;
 use crate::intake::is_call_subject;
-use crate::journal::{Filter, Journal, Kind};
+use crate::journal::{Journal, Kind};
 
 /// Entries that are taken in one step, and calls when filling.
 const STEP: u64 = 2000;
@@ -146,19 +146,19 @@ impl Follower {
         let mut next = cursor;
         let mut subjects = BTreeSet::new();
         loop {
-            let records = self.journal.read(next, STEP, &Filter::default()).await?;
-            let Some(last) = records.last() else { break };
-            next = last.entry.seq + 1;
-            let full = records.len() as u64 == STEP;
-            for record in records {
-                if record.entry.kind == Kind::IndexRebuildRequested {
+            let entries = self.journal.entries(next, STEP).await?;
+            let Some(last) = entries.last() else { break };
+            next = last.seq + 1;
+            let full = entries.len() as u64 == STEP;
+            for entry in entries {
+                if entry.kind == Kind::IndexRebuildRequested {
                     let built_at = self.handle.searcher()?.built_at().unwrap_or_default();
-                    if built_at <= record.entry.seq {
+                    if built_at <= entry.seq {
                         return self.build_again(index, cancel).await.map(Some);
                     }
                 }
-                if record.entry.kind.concerns_call() {
-                    subjects.extend(record.entry.subject.filter(|subject| is_call_subject(subject)));
+                if entry.kind.concerns_call() {
+                    subjects.extend(entry.subject.filter(|subject| is_call_subject(subject)));
                 }
             }
             if !full || subjects.len() as u64 >= STEP {

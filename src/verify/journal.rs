@@ -2,9 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{Run, STEP, VerifyError};
+use super::{Run, VerifyError};
 use crate::evidence::Frontier;
 use crate::journal::damage_in_row;
+
+/// Rows that are read at once; each may hold a body of 256 KiB.
+const ROWS: u64 = 200;
 
 impl Run<'_> {
     pub(super) async fn journal(&mut self) -> Result<(), VerifyError> {
@@ -12,7 +15,7 @@ impl Run<'_> {
         let (mut expected, mut last_at) = (0, Timestamp::MIN);
         let mut frontier = Frontier::default();
         while expected < self.size {
-            let rows = self.app.journal.stored(expected, STEP).await?;
+            let rows = self.app.journal.stored(expected, ROWS).await?;
             if rows.is_empty() {
                 break;
             }
@@ -53,6 +56,9 @@ impl Run<'_> {
         match self.app.journal.frontier().await {
             Ok(head) if head.size() == self.size && head.root() != folded.root() => {
                 self.damage("journal head", "its tree is not the tree of the entries");
+            }
+            Ok(head) if head.size() == self.size && self.app.journal.has_rows_beyond(self.size).await? => {
+                self.damage("journal head", "rows lie beyond the journal's end");
             }
             Ok(head) if head.size() < self.size => self.damage("journal head", "it shrank while it was read"),
             Ok(_) => {}

@@ -12,7 +12,6 @@ mod objects;
 mod tokens;
 
 use crate::app::App;
-use crate::calls::RecordingView;
 use crate::db::Error as DbError;
 use crate::objects::StoreError;
 use crate::search::Error as SearchError;
@@ -90,9 +89,4 @@ impl Run<'_> {
         self.report.damages += 1;
         self.progress.damage(&damage);
     }
-}
-
-/// The archived recordings of a call.
-fn archived(call: &crate::calls::Call) -> impl Iterator<Item = &RecordingView> {
-    std::iter::once(&call.recording).chain(&call.recordings).filter(|view| view.object_key.is_some())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
-use super::{Run, STEP, VerifyError, archived};
+use super::{Run, STEP, VerifyError};
 use crate::calls::Facts;
 use crate::objects::{ObjectKey, sha256_of};
 
@@ -76,13 +76,11 @@ impl Run<'_> {
 }
 
 fn promises(facts: &Facts) -> Vec<Promise> {
-    let call = facts.call();
-    let shown: BTreeSet<String> = archived(&call).filter_map(|view| view.object_key.clone()).collect();
     let receipts = facts.recordings.values().filter_map(|recording| recording.receipt.as_ref());
     let mut seen = BTreeSet::new();
     let mut promises = Vec::new();
     for (.., receipt) in receipts {
-        if !shown.contains(&receipt.object_key) || !seen.insert(receipt.object_key.clone()) {
+        if !seen.insert(receipt.object_key.clone()) {
             continue;
         }
         let promise = |key: &str, version: &Option<String>, sha256: &str, size| Promise {

@@ -1,5 +1,7 @@
 //! For operators and their monitors: health and metrics.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{StatusCode, header};
@@ -51,12 +53,12 @@ async fn healthz() -> Json<Health> {
 ))]
 async fn readyz(State(state): State<WebState>) -> Response {
     let mut degraded = Vec::new();
-    let size = state.app.journal.size().await;
+    let size = writable_journal(&state).await;
     let ready = size.is_ok();
     match size {
-        Err(error) => {
-            tracing::error!(%error, "not ready: the journal can't be read");
-            degraded.push(Degraded { part: "database", why: "the database is out of reach".into() });
+        Err(why) => {
+            tracing::error!(why, "not ready");
+            degraded.push(Degraded { part: "journal", why });
         }
         Ok(size) => {
             let behind = state.app.search.searcher().map(|searcher| size.saturating_sub(searcher.cursor()));
@@ -73,6 +75,23 @@ async fn readyz(State(state): State<WebState>) -> Response {
     }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { status: if ready { "ready" } else { "not ready" }, degraded })).into_response()
+}
+
+/// The journal's size, if an entry could be appended now.
+async fn writable_journal(state: &WebState) -> std::result::Result<u64, String> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const MIN_FREE_BYTES: u64 = 16 << 20;
+    let disk =
+        rustix::fs::statvfs(&state.app.config.data_dir).map_err(|error| format!("the disk can't be asked: {error}"))?;
+    if disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES {
+        return Err("the disk of the data directory is full".into());
+    }
+    match tokio::time::timeout(PATIENCE, state.app.db.begin()).await {
+        // Dropped at once: only that it could begin counts.
+        Ok(Ok(_)) => state.app.journal.size().await.map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(format!("the database can't be written: {error}")),
+        Err(_) => Err("the database stays locked".into()),
+    }
 }
 
 /// Metrics for Prometheus; any token but `ingest`, or none where `metrics_public` is on.

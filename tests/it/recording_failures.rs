@@ -84,6 +84,17 @@ async fn half_a_file_for_ever_is_kept_and_flagged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn half_a_file_is_kept_when_the_whole_one_is_gone() {
+    let app = TestApp::with(IMPATIENT).await;
+    let half = CBR[..CBR.len() / 2 + 50].to_vec();
+    let url = app.sender.on("/a.mp3", [Reply::Chunked(half.clone()), Reply::Status(404)]);
+    app.post(&ended("call_1", &url)).await;
+    app.call_in("call_1", "archived").await;
+    assert_eq!(app.get("/api/v1/calls/call_1/recording").await.body, half);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_audio_at_all() {
     let page = b"{\"error\":\"expired\"}".to_vec();
     archived_after(vec![Reply::Html, Reply::Empty, Reply::Audio(page), good()], 4).await;

@@ -23,6 +23,7 @@ use tokio_util::io::ReaderStream;
 
 use super::key::is_sound;
 use super::{ByteStream, Content, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use durable::Staged;
 use sidecar::Sidecar;
 
 /// Where files are made before they get their name; empty while nothing is under way.
@@ -69,8 +70,8 @@ impl FsStore {
     }
 
     /// A name of its own in the staging folder.
-    fn staged(&self) -> PathBuf {
-        self.root.join(STAGING).join(uuid::Uuid::now_v7().to_string())
+    fn staged(&self) -> Staged {
+        Staged(self.root.join(STAGING).join(uuid::Uuid::now_v7().to_string()))
     }
 
     fn put_blocking(&self, key: &str, content: &Content, retain_until: Timestamp) -> Result<ObjectInfo, StoreError> {
@@ -88,7 +89,7 @@ impl FsStore {
             known => {
                 let legal_hold = known.is_some_and(|sidecar| sidecar.legal_hold);
                 let new = Sidecar { retain_until, legal_hold, size_bytes: size, sha256: content.sha256_hex() };
-                new.write(&path, &self.staged())?;
+                new.write(&path, &self.staged().0)?;
                 new
             }
         };
@@ -101,33 +102,31 @@ impl FsStore {
         if path.exists() {
             return Ok(false);
         }
-        let (source, ours) = match content {
-            Content::File { path: source, .. } => {
+        // Dropped at the end, with the staged name.
+        let staged = self.staged();
+        let source = match content {
+            Content::File { path: source, size, .. } => {
+                if fs::metadata(source)?.len() != *size {
+                    return Err(io::Error::other("the staged file is not the one that was hashed").into());
+                }
                 fs::set_permissions(source, fs::Permissions::from_mode(READ_ONLY))?;
                 fs::File::open(source)?.sync_all()?;
-                (source.clone(), false)
+                source
             }
             Content::Bytes(bytes) => {
-                let staged = self.staged();
-                durable::write_new(&staged, bytes, READ_ONLY)?;
-                (staged, true)
+                durable::write_new(&staged.0, bytes, READ_ONLY)?;
+                &staged.0
             }
         };
-        let linked = match fs::hard_link(&source, path) {
+        let linked = match fs::hard_link(source, path) {
             // The spool lies on another file system: the bytes have to be copied after all.
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                let staged = self.staged();
-                fs::copy(&source, &staged)?;
-                fs::File::open(&staged)?.sync_all()?;
-                let linked = fs::hard_link(&staged, path);
-                fs::remove_file(&staged)?;
-                linked
+                fs::copy(source, &staged.0)?;
+                fs::File::open(&staged.0)?.sync_all()?;
+                fs::hard_link(&staged.0, path)
             }
             other => other,
         };
-        if ours {
-            fs::remove_file(&source)?;
-        }
         match linked {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -156,7 +155,7 @@ impl FsStore {
     ) -> Result<(), StoreError> {
         let path = self.path(key)?;
         let known = Sidecar::read(&path, key)?.ok_or_else(|| StoreError::NotFound(key.to_owned()))?;
-        change(known)?.write(&path, &self.staged())
+        change(known)?.write(&path, &self.staged().0)
     }
 
     /// Every object below a folder, sent one by one.

@@ -21,6 +21,10 @@ use crate::web::error::{Error, Problem, Refused, Result};
 /// Entries on a page, if nothing is said.
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 500;
+/// Entries that are read at once; each may hold a body of 256 KiB.
+const READ_AT_ONCE: u64 = 25;
+/// A page ends early once its bodies come to this, in bytes.
+const PAGE_BYTES: usize = 4 << 20;
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new().routes(routes!(journal)).routes(routes!(quarantine))
@@ -95,9 +99,13 @@ async fn journal(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -
             _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}."))),
         }
     }
-    let records = state.app.journal.read(from, limit, &filter).await?;
-    let next = records.last().filter(|_| records.len() as u64 == limit).map(|record| record.entry.seq);
-    Ok(Json(Entries { entries: records.iter().map(EntryView::of).collect::<Result<_>>()?, next }))
+    let mut page = Page::of(limit);
+    while let Some(wanted) = page.wants() {
+        let records = state.app.journal.read(from, wanted, &filter).await?;
+        page.take(&records, wanted)?;
+        from = records.last().map_or(from, |record| record.entry.seq + 1);
+    }
+    Ok(Json(page.entries()))
 }
 
 /// Bodies that could not be understood, newest first.
@@ -115,9 +123,48 @@ async fn quarantine(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri
             _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}."))),
         }
     }
-    let records = state.app.journal.quarantine(before, limit).await?;
-    let next = records.last().filter(|_| records.len() as u64 == limit).map(|record| record.entry.seq);
-    Ok(Json(Entries { entries: records.iter().map(EntryView::of).collect::<Result<_>>()?, next }))
+    let mut page = Page::of(limit);
+    while let Some(wanted) = page.wants() {
+        let records = state.app.journal.quarantine(before, wanted).await?;
+        page.take(&records, wanted)?;
+        before = records.last().map_or(before, |record| record.entry.seq);
+    }
+    Ok(Json(page.entries()))
+}
+
+/// A page as it fills: until it holds enough entries or bytes, or there are no more.
+struct Page {
+    limit: u64,
+    entries: Vec<EntryView>,
+    bytes: usize,
+    last: Option<u64>,
+    ended: bool,
+}
+
+impl Page {
+    fn of(limit: u64) -> Self {
+        Self { limit, entries: Vec::new(), bytes: 0, last: None, ended: false }
+    }
+
+    /// How many entries to read next, if any.
+    fn wants(&self) -> Option<u64> {
+        let missing = self.limit - self.entries.len() as u64;
+        (!self.ended && missing > 0 && self.bytes < PAGE_BYTES).then_some(missing.min(READ_AT_ONCE))
+    }
+
+    fn take(&mut self, records: &[Record], wanted: u64) -> Result<()> {
+        for record in records {
+            self.bytes += record.body.as_ref().map_or(0, |body| body.bytes.len());
+            self.last = Some(record.entry.seq);
+            self.entries.push(EntryView::of(record)?);
+        }
+        self.ended = (records.len() as u64) < wanted;
+        Ok(())
+    }
+
+    fn entries(self) -> Entries {
+        Entries { next: self.last.filter(|_| !self.ended), entries: self.entries }
+    }
 }
 
 impl EntryView {
