@@ -3,8 +3,8 @@
 use std::ops::Bound;
 
 use tantivy::query::{
-    AllQuery, AllScorer, BooleanQuery, EmptyQuery, EmptyScorer, EnableScoring, Explanation, Occur, PhrasePrefixQuery,
-    PhraseQuery, Query, RangeQuery, Scorer, TermQuery, Weight,
+    AllQuery, AllScorer, BooleanQuery, EmptyQuery, EmptyScorer, EnableScoring, Explanation, Occur, PhraseQuery, Query,
+    RangeQuery, Scorer, TermQuery, Weight,
 };
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocId, DocSet, Score, SegmentReader, TERMINATED, TantivyError, Term};
@@ -108,11 +108,12 @@ fn phrase(field: Field, Phrase { words, prefix }: &Phrase) -> Box<dyn Query> {
         [] => Box::new(EmptyQuery),
         [word] if *prefix => starting_with(field, word),
         [word] => term(field, word),
-        _ if *prefix => {
-            let mut query = PhrasePrefixQuery::new(terms());
-            // The default stops after 50 words and would hide calls.
-            query.set_max_expansions(u32::MAX);
-            Box::new(query)
+        // Not tantivy's phrase-prefix query: it reserves room for as many words as it may expand to, and hides calls
+        // beyond. That the last word follows directly is not asked for; what is shown may be a little more.
+        [whole @ .., last] if *prefix => {
+            let whole = Phrase { words: whole.to_vec(), prefix: false };
+            let both = [phrase(field, &whole), starting_with(field, last)];
+            Box::new(BooleanQuery::new(both.into_iter().map(|query| (Occur::Must, query)).collect()))
         }
         _ => Box::new(PhraseQuery::new(terms())),
     }

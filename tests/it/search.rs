@@ -213,3 +213,32 @@ async fn found_within_two_seconds_of_the_acknowledgement() {
     assert_eq!(app.json("/api/v1/calls?q=call_0").await["calls"][0]["flags"], Value::Array(Vec::new()));
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_of_several_parts_are_found_as_they_are_typed() {
+    let app = TestApp::start().await;
+    for (n, name) in
+        ["Farhan-Ali Khan", "Li-Wei", "O'Brien", "Ananya Kulkarni", "<script>alert(1)</script>"].iter().enumerate()
+    {
+        app.post(&ended_with(&format!("call_{n}"), serde_json::json!({"customerName": name}))).await;
+    }
+    for (q, total) in [
+        ("Farhan-Ali", 1),
+        ("farhan-al", 1),
+        ("farhan/ali", 1),
+        ("farhan_ali", 1),
+        ("farhan@ali.com", 0),
+        ("li-w", 1),
+        ("Li-Wei", 1),
+        ("wei-li", 1),
+        ("ananya.kulk", 1),
+        ("agent:li-wei", 0),
+        ("customer:li-we", 1),
+        ("<script>alert(1)", 1),
+        ("o'bri", 1),
+    ] {
+        let found = app.found(&format!("q={}", crate::http::encoded(q)), total).await;
+        assert_eq!(found["total"], total, "{q}");
+    }
+    app.finish().await;
+}
