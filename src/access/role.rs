@@ -64,3 +64,13 @@ impl FromStr for Role {
         Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| UnknownRole(text.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_knows_the_same_roles() {
+        assert_eq!(crate::config::ROLES, Role::ALL.map(Role::as_str));
+    }
+}

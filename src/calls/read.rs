@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::facts::Facts;
 use super::project::{Columns, RecordingRow, parse};
 use super::view::{Call, RecordingState, RecordingView};
-use crate::db::{Arg, Db, Result, Row, Sql};
+use crate::db::{Arg, Db, Result, Row, Sql, text_safe};
 
 /// A handle for reading calls; cheap to clone.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ impl Calls {
     /// # Errors
     /// The database, or a row that does not read back.
     pub async fn facts(&self, call_id: &str) -> Result<Option<Facts>> {
+        let call_id = text_safe(call_id).into_owned();
         let row = self.db.fetch_optional("select facts from calls where call_id = $1", &[Arg::from(call_id)]).await?;
         row.as_ref().map(parse).transpose()
     }
@@ -49,7 +50,7 @@ impl Calls {
     /// # Errors
     /// As [`Calls::facts`].
     pub async fn get(&self, call_id: &str) -> Result<Option<Call>> {
-        Ok(self.get_many(&[call_id.to_owned()]).await?.into_iter().next())
+        Ok(self.get_many(&[text_safe(call_id).into_owned()]).await?.into_iter().next())
     }
 
     /// Many calls in the order of their ids; an id without a call is left out.

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 
-use super::{Found, Outcome};
+use super::{Found, Outcome, say};
 use crate::app::App;
 use crate::archiver::{RetryOutcome, retry, retry_all_failed};
 use crate::calls::Call;
@@ -253,17 +253,16 @@ fn plain(value: &serde_json::Value) -> String {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "this is what the command is for")]
 pub(super) async fn recording(app: &App, command: RecordingCommand) -> Outcome {
     let RecordingCommand::Retry { call_id, failed } = command;
     let Some(call_id) = call_id.filter(|_| !failed) else {
         let asked = retry_all_failed(&app.db, &app.journal, &app.calls, "cli").await?;
-        println!("{asked} calls: their recordings will be fetched again.");
+        say(format!("{asked} calls: their recordings will be fetched again."))?;
         return Ok(Found::Nothing);
     };
     match retry(&app.db, &app.journal, &app.calls, &call_id, "cli").await? {
-        RetryOutcome::Asked(_) => println!("The recording will be fetched again."),
-        RetryOutcome::Hurried => println!("The recording is on its way; the next attempt is made now."),
+        RetryOutcome::Asked(_) => say("The recording will be fetched again.")?,
+        RetryOutcome::Hurried => say("The recording is on its way; the next attempt is made now.")?,
         RetryOutcome::Nothing(state) => bail!("the recording is {}: there is nothing to fetch again", state.as_str()),
         RetryOutcome::NoSuchCall => bail!("there is no call {call_id:?}"),
     }

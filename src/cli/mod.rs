@@ -9,6 +9,7 @@ mod serve;
 mod token;
 mod verify;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
+use crate::search::QueryError;
 use crate::telemetry;
 
 /// The compliance archive for recorded calls.
@@ -107,9 +109,27 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     });
     if !broken_pipe {
-        eprintln!("callvault: {error:#}");
+        eprintln!("callvault: {}", in_one_sentence(error));
     }
-    ExitCode::FAILURE
+    // A query that can't be read was typed wrong.
+    let usage = error.chain().any(|cause| cause.is::<QueryError>());
+    ExitCode::from(if usage { 2 } else { 1 })
+}
+
+/// A line on standard output; a reader that has gone away is an error, not a panic.
+fn say(line: impl AsRef<str>) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{}", line.as_ref())
+}
+
+/// The error with its causes, each said once: many repeat the cause in their own words.
+fn in_one_sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        match (said.is_empty(), said.contains(&cause)) {
+            (true, _) => cause,
+            (_, true) => said,
+            _ => format!("{said}: {cause}"),
+        }
+    })
 }
 
 async fn run(cli: Cli) -> Outcome {

@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Found, Outcome};
+use super::{Found, Outcome, say};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -46,7 +46,6 @@ pub(super) fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
 }
 
 /// Asks a running server to build its index again, through the journal; without one, builds it here.
-#[allow(clippy::print_stdout, reason = "this is what the command is for")]
 pub(super) async fn reindex(app: App) -> Outcome {
     let entry = NewEntry {
         kind: Kind::IndexRebuildRequested,
@@ -66,10 +65,10 @@ pub(super) async fn reindex(app: App) -> Outcome {
                 region: app.config.region.clone(),
             };
             let calls = follower.rebuild().await?;
-            println!("The search index is rebuilt: {calls} calls.");
+            say(format!("The search index is rebuilt: {calls} calls."))?;
         }
         Err(crate::lock::LockError::Held { holder, .. }) => {
-            println!("Asked the running server ({holder}) to rebuild its search index.");
+            say(format!("Asked the running server ({holder}) to rebuild its search index."))?;
         }
         Err(error) => return Err(error.into()),
     }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Found, Outcome};
+use super::{Found, Outcome, say};
 use crate::access::Role;
 use crate::app::App;
 use crate::clock::Clock;
@@ -27,21 +27,20 @@ pub(super) enum Command {
     Revoke { name: String },
 }
 
-#[allow(clippy::print_stdout, reason = "this is what the command is for")]
 pub(super) async fn token(config: Config, command: Command) -> Outcome {
     // The first token is made before the first server runs.
     let app = App::open(config, Clock::system()).await?;
     match command {
-        Command::Create { name, role } => println!("{}", app.access.create_token(&name, role, "cli").await?),
+        Command::Create { name, role } => say(&app.access.create_token(&name, role, "cli").await?)?,
         Command::List { json: true } => {
             for token in app.access.tokens().await? {
-                println!("{}", serde_json::to_string(&token)?);
+                say(serde_json::to_string(&token)?)?;
             }
         }
         Command::List { json: false } => {
             for token in app.access.tokens().await? {
                 let state = token.revoked_at.map_or("in force".to_owned(), |at| format!("revoked {at:.0}"));
-                println!("{:<32} {:<8} {:.0}  {state}", token.name, token.role, token.created_at);
+                say(format!("{:<32} {:<8} {:.0}  {state}", token.name, token.role, token.created_at))?;
             }
         }
         Command::Revoke { name } => {

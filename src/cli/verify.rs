@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Found, Outcome};
+use super::{Found, Outcome, say};
 use crate::app::App;
 use crate::verify::{Damage, Progress};
 
@@ -31,17 +31,15 @@ impl Progress for Shown {
         }
     }
 
-    #[allow(clippy::print_stdout, reason = "the findings are what the command is for")]
     fn damage(&mut self, damage: &Damage) {
         let line = format!("DAMAGED  {}: {}", damage.what, damage.why);
         match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{line}")),
-            None => println!("{line}"),
+            Some(bar) => bar.suspend(|| drop(say(&line))),
+            None => drop(say(&line)),
         }
     }
 }
 
-#[allow(clippy::print_stdout, reason = "this is what the command is for")]
 pub(super) async fn verify(app: &App) -> Outcome {
     let bar = std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{msg:<14} {wide_bar} {pos}/{len} {eta}");
@@ -53,9 +51,9 @@ pub(super) async fn verify(app: &App) -> Outcome {
         bar.finish_and_clear();
     }
     let found = if report.damages == 0 { "no damage".to_owned() } else { format!("{} DAMAGED", report.damages) };
-    println!(
+    say(format!(
         "{} journal entries, {} calls, {} objects ({} bytes): {found}",
         report.entries, report.calls, report.objects, report.object_bytes
-    );
+    ))?;
     Ok(if report.damages == 0 { Found::Nothing } else { Found::Wrong })
 }

@@ -5,6 +5,9 @@ use super::{ConfigError, Secret};
 /// The shortest secret that is taken, in characters.
 const MIN_SECRET_CHARS: usize = 24;
 
+/// The roles that a token may have.
+pub const ROLES: [&str; 4] = ["ingest", "officer", "auditor", "admin"];
+
 /// One `role=secret` of `bootstrap.tokens`.
 #[derive(Clone, Debug)]
 pub struct BootstrapToken {
@@ -27,6 +30,9 @@ fn parse_one(index: usize, part: &str) -> Result<BootstrapToken, ConfigError> {
     let invalid =
         |why: &str| ConfigError::Value { key: "bootstrap.tokens".into(), why: format!("entry {}: {why}", index + 1) };
     let (role, secret) = part.split_once('=').ok_or_else(|| invalid("write role=secret"))?;
+    if !ROLES.contains(&role.trim()) {
+        return Err(invalid(&format!("there is no such role: give {}", ROLES.join(", "))));
+    }
     if secret.chars().count() < MIN_SECRET_CHARS {
         return Err(invalid(&format!("the secret needs at least {MIN_SECRET_CHARS} characters")));
     }

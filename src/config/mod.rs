@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use bootstrap::BootstrapToken;
+pub use bootstrap::{BootstrapToken, ROLES};
 pub use load::{ConfigError, Flags, load, with_defaults};
 
 /// The default configuration file, with every key.

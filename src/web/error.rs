@@ -55,6 +55,7 @@ pub enum Error {
     MethodNotAllowed,
     TooLarge,
     RangeNotSatisfiable(u64),
+    PreconditionFailed,
     /// Try again in a second; nothing was taken.
     Busy(String),
     Internal(String),
@@ -86,6 +87,11 @@ impl Error {
             Self::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", "A webhook has at most 256 KiB.".into())
             }
+            Self::PreconditionFailed => (
+                StatusCode::PRECONDITION_FAILED,
+                "Not what you have",
+                "The recording is another one than If-Match says.".into(),
+            ),
             Self::RangeNotSatisfiable(size) => (
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "The range lies outside",

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -58,6 +58,7 @@ struct AudioDoc {
     (status = 304, description = "What you have is right"),
     (status = 400, description = "A parameter can't be read", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such call, or no recording: its state", body = Problem, content_type = "application/problem+json"),
+    (status = 412, description = "The recording is another one than `If-Match` says", body = Problem, content_type = "application/problem+json"),
     (status = 416, description = "The range lies outside", body = Problem, content_type = "application/problem+json"),
     Refused,
 ), security(("bearer" = [])))]
@@ -66,6 +67,7 @@ async fn audio(
     State(state): State<WebState>,
     Path(call_id): Path<String>,
     uri: axum::http::Uri,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response> {
     let (download, number) = audio_params(uri.query().unwrap_or_default())?;
@@ -78,7 +80,11 @@ async fn audio(
     if matches_etag(&headers, header::IF_NONE_MATCH, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let range = wanted_range(&headers, size, &etag)?;
+    if headers.contains_key(header::IF_MATCH) && !matches_etag(&headers, header::IF_MATCH, &etag) {
+        return Err(Error::PreconditionFailed);
+    }
+    // A range is defined for GET alone (RFC 9110, section 14.2).
+    let range = if method == Method::GET { wanted_range(&headers, size, &etag)? } else { None };
     let (status, from, to) = match range {
         Some((from, to)) => (StatusCode::PARTIAL_CONTENT, from, to),
         None => (StatusCode::OK, 0, size),
@@ -144,6 +150,11 @@ fn wanted_range(headers: &HeaderMap, size: u64, etag: &str) -> Result<Option<(u6
     let Some(range) = headers.get(header::RANGE).and_then(|value| value.to_str().ok()) else { return Ok(None) };
     if headers.contains_key(header::IF_RANGE) && !matches_etag(headers, header::IF_RANGE, etag) {
         return Ok(None);
+    }
+    // The last so many bytes of a recording that has fewer are all of it.
+    let suffix = range.strip_prefix("bytes=-").and_then(|length| length.trim().parse::<u64>().ok());
+    if suffix.is_some_and(|length| length >= size && size > 0) {
+        return Ok(Some((0, size)));
     }
     let Ok(parsed) = http_range_header::parse_range_header(range) else { return Ok(None) };
     match parsed.validate(size) {
