@@ -63,13 +63,14 @@ impl Fetcher {
     /// The address is refused, the sender does not answer with audio, or the spool can't take it; what was written of
     /// it is removed then.
     pub(super) async fn fetch(&self, url: &str, path: &Path, spool: &Spool) -> Result<Staged, FetchError> {
+        let mut unfinished = Unfinished(Some(path.to_owned()));
         let work = self.stream(url, path, spool);
         let outcome = match tokio::time::timeout(self.settings.timeout, work).await {
             Ok(outcome) => outcome,
             Err(_) => Err(FetchError::passing("the sender took too long")),
         };
-        if outcome.is_err() {
-            remove(path).await;
+        if outcome.is_ok() {
+            unfinished.0 = None;
         }
         outcome
     }
@@ -141,6 +142,19 @@ impl Fetcher {
             }
         }
         url
+    }
+}
+
+/// A file that is of no use until it is whole: removed also where the fetch is dropped in the middle, by a stop.
+struct Unfinished(Option<PathBuf>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.as_ref().map(std::fs::remove_file)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a spool file could not be removed; the next start does it");
+        }
     }
 }
 

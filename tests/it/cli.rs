@@ -189,7 +189,7 @@ async fn looking_things_up() {
     assert!(table.contains("call_1") && table.ends_with("2 calls\n"), "{table}");
     assert_eq!(ended_with(&app.cli(&["search", "nobody"]).await, 0), "0 calls\n");
     let unreadable = app.cli(&["search", "(Ananya"]).await;
-    ended_with(&unreadable, 1);
+    ended_with(&unreadable, 2);
     assert!(stderr(&unreadable).contains("q, character"), "{}", stderr(&unreadable));
 
     let shown: Value = serde_json::from_str(&ended_with(&app.cli(&["show", "call_1", "--json"]).await, 0)).unwrap();
@@ -247,6 +247,8 @@ async fn sigterm_ends_it_cleanly() {
     let start = Instant::now();
     assert_eq!(app.terminate().await.code(), Some(0));
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    let spool = std::fs::read_dir(app.data_dir().join("spool")).unwrap();
+    assert_eq!(spool.count(), 0, "half a fetch is of no use at rest");
     app.serve().await;
     app.call_in("call_1", "archived").await;
     app.finish().await;
