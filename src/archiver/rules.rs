@@ -61,7 +61,8 @@ impl Rules {
         let host = url.host().ok_or(Refusal::NoHost)?;
         let port = url.port_or_known_default().ok_or(Refusal::NoHost)?;
         if !self.hosts.iter().any(|pattern| pattern.matches(&host, port, url.port().is_none())) {
-            return Err(Refusal::Host(host.to_string()));
+            let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+            return Err(Refusal::Host(format!("{host}{port}")));
         }
         // The parser has read every spelling of a number (0x7f.1, 2130706433) into the address it means.
         let literal = match host {

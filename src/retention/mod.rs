@@ -32,9 +32,14 @@ pub struct Kept {
 
 impl PolicySet {
     /// Until when the recordings of a call are kept. The longest policy wins.
+    ///
+    /// While the call is not over, its end may still come later than now; a day more is kept then, the most by which an
+    /// end may lie after its receipt, so that the date never turns out to be too early.
     #[must_use]
     pub fn kept(&self, facts: &Facts) -> Kept {
-        let from = self.basis(facts).from;
+        let basis = self.basis(facts).from;
+        let open = !facts.status().is_final() && facts.time(Field::EndedAt).is_none();
+        let from = if open { basis.checked_add(24.hours()).unwrap_or(Timestamp::MAX) } else { basis };
         let (until, policy) = self.longest(from);
         Kept { until, policy: policy.id.clone(), policy_sha256: self.sha256().to_owned() }
     }
@@ -87,6 +92,17 @@ mod tests {
         let set = PolicySet::built_in();
         let kept = set.kept(&facts("2026-03-09T05:15:41Z", "2026-03-09T05:15:42Z", false));
         assert_eq!((kept.until.to_string().as_str(), kept.policy.as_str()), ("2031-03-09T05:15:41Z", "default"));
+    }
+
+    #[test]
+    fn an_end_that_is_still_to_come_is_never_too_late() {
+        let set = PolicySet::built_in();
+        let received = "2026-03-09T05:15:42Z".parse::<Timestamp>().unwrap().as_microsecond();
+        let open = Facts { first_received: received, ..Facts::default() };
+        assert_eq!(set.kept(&open).until.to_string(), "2031-03-10T05:15:42Z");
+        let mut over = open.clone();
+        over.statuses.insert(crate::intake::Status::Ended);
+        assert_eq!(set.kept(&over).until.to_string(), "2031-03-09T05:15:42Z", "over, and its end never stated");
     }
 
     #[test]

@@ -76,7 +76,12 @@ impl Error {
             Self::Forbidden(why) => (StatusCode::FORBIDDEN, "Not allowed", (*why).into()),
             Self::NotFound(detail) => (StatusCode::NOT_FOUND, "Not found", detail.clone()),
             Self::NoRecording(state) => {
-                (StatusCode::NOT_FOUND, "There is no recording", format!("The recording of this call is {state}."))
+                let detail = match *state {
+                    "none" => "Nobody answered, so there was nothing to record.".into(),
+                    "missing" => "There was a conversation, but the sender named no recording.".into(),
+                    state => format!("The recording of this call is {state}."),
+                };
+                (StatusCode::NOT_FOUND, "There is no recording", detail)
             }
             Self::Conflict(detail) => (StatusCode::CONFLICT, "Not possible now", detail.clone()),
             Self::MethodNotAllowed => (
