@@ -77,8 +77,8 @@ impl Error {
             Self::NotFound(detail) => (StatusCode::NOT_FOUND, "Not found", detail.clone()),
             Self::NoRecording(state) => {
                 let detail = match *state {
-                    "none" => "Nobody answered, so there was nothing to record.".into(),
-                    "missing" => "There was a conversation, but the sender named no recording.".into(),
+                    "none" => "Nobody answered, so there was nothing to record: the state is none.".into(),
+                    "missing" => "There was a conversation, but the sender named no recording: it is missing.".into(),
                     state => format!("The recording of this call is {state}."),
                 };
                 (StatusCode::NOT_FOUND, "There is no recording", detail)
