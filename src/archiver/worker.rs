@@ -43,6 +43,18 @@ enum Outcome {
     Failed(FetchError),
 }
 
+/// Marks a job as worked on, also through a panic: a mark that stayed would keep the recording from ever being fetched.
+struct UnderWay {
+    worker: Arc<Worker>,
+    key: (i64, String),
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.worker.under_way().remove(&self.key);
+    }
+}
+
 impl Worker {
     /// Prepares the worker; `owner` names this node and is the same after a restart.
     ///
@@ -139,8 +151,8 @@ impl Worker {
                 }
                 let (worker, cancel) = (Arc::clone(self), cancel.clone());
                 tasks.spawn(async move {
+                    let _under_way = UnderWay { worker: Arc::clone(&worker), key };
                     worker.handle(job, &cancel).await;
-                    worker.under_way().remove(&key);
                     drop(slot);
                 });
             }
