@@ -1,8 +1,9 @@
-//! Who works on what: leases, attempts and pauses, in a table of their own. A row exists only while there is work.
+//! Who works on what: leases, attempts and pauses on the queue of awaited recordings (`calls::Lane`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::calls::Lane;
 use crate::db::{Arg, Db, Result, Row};
 
 /// A recording to be brought in.
@@ -18,40 +19,55 @@ pub(super) struct Job {
     pub(super) first_attempt_at: i64,
 }
 
-// A pause of more than seven hours was never asked for: a clock was ahead when it was written.
-const PENDING: &str = "select r.call_seq, r.source, r.call_id, r.url, coalesce(w.attempts, 0) as attempts,
-        coalesce(w.first_attempt_at, $1) as first_attempt_at
-    from recordings r left join recording_work w on w.call_seq = r.call_seq and w.source = r.source
-    where r.state = 'pending' and coalesce(w.leased_until, 0) <= $1
-      and (coalesce(w.next_attempt_at, 0) <= $1 or w.next_attempt_at > $1 + 25200000000)
-      and not exists (select 1 from recording_work o where o.call_seq = r.call_seq and o.leased_until > $1)
-    order by coalesce(w.attempts, 0), r.call_seq limit $2";
+/// A pause or a lease that ends later than this was never asked for: a clock was ahead when it was written. Microseconds.
+const LONGEST_WAIT: i64 = 7 * 3600 * 1_000_000;
 
-const LEASE: &str = "insert into recording_work
-        (call_seq, source, attempts, first_attempt_at, next_attempt_at, leased_until, lease_owner)
-    values ($1, $2, 0, $3, 0, $4, $5)
-    on conflict (call_seq, source) do update set leased_until = excluded.leased_until, lease_owner = excluded.lease_owner,
-        first_attempt_at = coalesce(recording_work.first_attempt_at, excluded.first_attempt_at)";
+const DUE: &str = "select w.call_seq, w.source, r.call_id, r.url, w.attempts, coalesce(w.first_attempt_at, $1) as first_attempt_at
+    from recording_work w join recordings r on r.call_seq = w.call_seq and r.source = w.source
+    where w.lane = $2 and w.next_attempt_at between $3 and $4
+      and not exists (select 1 from recording_work o where o.call_seq = w.call_seq and o.leased_until between $1 + 1 and $1 + $5)
+    order by w.next_attempt_at limit $6";
+
+const LEASE: &str = "update recording_work set leased_until = $4, next_attempt_at = $4, lease_owner = $5,
+        first_attempt_at = coalesce(first_attempt_at, $3)
+    where call_seq = $1 and source = $2";
 
 /// Leases up to `limit` recordings that are due; of one call only one at a time, so that two addresses of the same
-/// bytes never run against each other.
-pub(super) async fn claim(db: &Db, now: i64, lease: Duration, limit: usize, owner: &str) -> Result<Vec<Job>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // Most looks find nothing; those don't take the write lock.
-    if db.fetch_all(PENDING, &[Arg::Int(now), Arg::Int(1)]).await?.is_empty() {
-        return Ok(Vec::new());
+/// bytes never run against each other. `lanes` says what is looked at first.
+pub(super) async fn claim(
+    db: &Db,
+    now: i64,
+    lease: Duration,
+    limit: usize,
+    lanes: [Lane; 3],
+    owner: &str,
+) -> Result<Vec<Job>> {
+    // Choosing needs no lock: only this process leases, and most looks find nothing.
+    let (mut jobs, mut calls) = (Vec::new(), BTreeSet::new());
+    for lane in lanes {
+        for (from, to) in [(i64::MIN, now), (now.saturating_add(LONGEST_WAIT), i64::MAX)] {
+            let left = limit - jobs.len();
+            if left == 0 {
+                break;
+            }
+            let params =
+                [now, lane.number(), from, to, LONGEST_WAIT, i64::try_from(left).unwrap_or(i64::MAX)].map(Arg::Int);
+            for row in &db.fetch_all(DUE, &params).await? {
+                let job = job(row)?;
+                if calls.insert(job.call_seq) {
+                    jobs.push(job);
+                }
+            }
+        }
+    }
+    if jobs.is_empty() {
+        return Ok(jobs);
     }
     let mut tx = db.begin().await?;
-    let rows = tx.fetch_all(PENDING, &[Arg::Int(now), Arg::Int(limit)]).await?;
     let until = now.saturating_add(micros(lease));
-    let (mut jobs, mut calls) = (Vec::new(), BTreeSet::new());
-    for row in &rows {
-        let job = job(row)?;
-        if calls.insert(job.call_seq) {
-            let params = [job.call_seq.into(), job.source.as_str().into(), now.into(), until.into(), owner.into()];
-            tx.execute(LEASE, &params).await?;
-            jobs.push(job);
-        }
+    for job in &jobs {
+        let params = [job.call_seq.into(), job.source.as_str().into(), now.into(), until.into(), owner.into()];
+        tx.execute(LEASE, &params).await?;
     }
     tx.commit().await?;
     Ok(jobs)
@@ -72,7 +88,7 @@ fn job(row: &Row) -> Result<Job> {
 pub(super) async fn release(db: &Db, job: &Job, next_attempt_at: i64, counted: bool, error: &str) -> Result<()> {
     let attempts = job.attempts + u64::from(counted);
     let sql = "update recording_work set attempts = $3, next_attempt_at = $4, leased_until = 0, lease_owner = null,
-        last_error = $5 where call_seq = $1 and source = $2";
+        last_error = $5, lane = case when lane = 0 then 1 else lane end where call_seq = $1 and source = $2";
     let params = [
         job.call_seq.into(),
         job.source.as_str().into(),
@@ -85,14 +101,15 @@ pub(super) async fn release(db: &Db, job: &Job, next_attempt_at: i64, counted: b
 
 /// Gives a lease back without a word: the process is about to stop.
 pub(super) async fn hand_back(db: &Db, job: &Job) -> Result<()> {
-    let sql = "update recording_work set leased_until = 0, lease_owner = null where call_seq = $1 and source = $2";
+    let sql = "update recording_work set leased_until = 0, next_attempt_at = 0, lease_owner = null
+        where call_seq = $1 and source = $2";
     db.execute(sql, &[job.call_seq.into(), job.source.as_str().into()]).await.map(drop)
 }
 
-/// Nothing is left to do.
-pub(super) async fn done(db: &Db, call_seq: i64, source: &str) -> Result<()> {
+/// Takes a row out of the queue whose recording is not awaited after all.
+pub(super) async fn drop_stray(db: &Db, job: &Job) -> Result<()> {
     let sql = "delete from recording_work where call_seq = $1 and source = $2";
-    db.execute(sql, &[call_seq.into(), source.into()]).await.map(drop)
+    db.execute(sql, &[job.call_seq.into(), job.source.as_str().into()]).await.map(drop)
 }
 
 /// The next attempt is due now.
@@ -103,16 +120,9 @@ pub(super) async fn hurry(db: &Db, call_seq: i64, source: &str) -> Result<()> {
 
 /// Frees leases that a stopped process of this node held. Only for the process that holds the data directory.
 pub(super) async fn free_leases_of(db: &Db, owner: &str) -> Result<u64> {
-    db.execute("update recording_work set leased_until = 0, lease_owner = null where lease_owner = $1", &[owner.into()])
-        .await
-}
-
-/// Removes rows whose recording is settled: a process that stops between the last entry and [`done`] leaves them, and
-/// a later try by hand would inherit their attempts.
-pub(super) async fn forget_settled(db: &Db) -> Result<u64> {
-    let sql = "delete from recording_work where not exists (select 1 from recordings r
-        where r.call_seq = recording_work.call_seq and r.source = recording_work.source and r.state = 'pending')";
-    db.execute(sql, &[]).await
+    let sql =
+        "update recording_work set leased_until = 0, next_attempt_at = 0, lease_owner = null where lease_owner = $1";
+    db.execute(sql, &[owner.into()]).await
 }
 
 /// The spool files that unfinished work may come back to.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::fetch::{Fetcher, Staged, remove, restage};
 use super::work::{self, Job};
 use super::{Archive, ArchiveError};
 use crate::calls::records::{FailureRecord, Intent};
-use crate::calls::{Facts, RecordingState};
+use crate::calls::{Facts, Lane, RecordingState, mend_queue};
 use crate::journal::Kind;
 use crate::objects::StoreError;
 
@@ -33,6 +34,7 @@ pub struct Worker {
     owner: String,
     /// What this process works on: a lease that ran out in the middle must not start the same work twice.
     under_way: Mutex<BTreeSet<(i64, String)>>,
+    turn: AtomicU64,
 }
 
 /// What became of one attempt.
@@ -62,7 +64,7 @@ impl Worker {
     /// The TLS set-up of the machine can't be used.
     pub fn new(archive: Arc<Archive>, owner: String) -> reqwest::Result<Self> {
         let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
-        Ok(Self { archive, fetcher, owner, under_way: Mutex::default() })
+        Ok(Self { archive, fetcher, owner, under_way: Mutex::default(), turn: AtomicU64::new(0) })
     }
 
     /// Takes up where a stopped process was: frees its leases, and removes work and spool files that nothing comes
@@ -72,7 +74,7 @@ impl Worker {
     /// The database or the spool can't be used.
     pub async fn recover(&self) -> Result<(), ArchiveError> {
         let freed = work::free_leases_of(&self.archive.db, &self.owner).await?;
-        work::forget_settled(&self.archive.db).await?;
+        mend_queue(&self.archive.db).await?;
         let wanted = work::sources_under_way(&self.archive.db).await?;
         let spool = &self.archive.spool;
         let wanted: BTreeSet<PathBuf> = wanted
@@ -132,7 +134,7 @@ impl Worker {
             }
             let now = self.archive.clock.now().as_microsecond();
             let limit = 1 + slots.available_permits();
-            let jobs = work::claim(&self.archive.db, now, lease, limit, &self.owner).await?;
+            let jobs = work::claim(&self.archive.db, now, lease, limit, self.lanes(), &self.owner).await?;
             if jobs.is_empty() {
                 return Ok(());
             }
@@ -156,6 +158,15 @@ impl Worker {
                     drop(slot);
                 });
             }
+        }
+    }
+
+    /// Three turns of four begin with what is fresh; the others see to it that nothing waits for ever behind it.
+    fn lanes(&self) -> [Lane; 3] {
+        match self.turn.fetch_add(1, Ordering::Relaxed) % 8 {
+            3 => [Lane::Again, Lane::Backlog, Lane::Fresh],
+            7 => [Lane::Backlog, Lane::Fresh, Lane::Again],
+            _ => Lane::ALL,
         }
     }
 
@@ -260,7 +271,7 @@ impl Worker {
                 metrics::counter!("callvault_recordings_total", "outcome" => "archived").increment(1);
                 tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, "recording archived");
             }
-            Outcome::Settled => {}
+            Outcome::Settled => work::drop_stray(&self.archive.db, job).await?,
             Outcome::Failed(FetchError::Passing { reason, after }) if !self.is_last_try(job) => {
                 metrics::counter!("callvault_fetch_retries_total").increment(1);
                 let pause = after.unwrap_or_else(|| pause(self.archive.settings.retry_base, job.attempts + 1));
@@ -294,7 +305,6 @@ impl Worker {
         }
         remove(&path).await;
         remove(&self.archive.spool.half(job.call_seq, &job.source)).await;
-        work::done(&self.archive.db, job.call_seq, &job.source).await?;
         Ok(())
     }
 
