@@ -157,9 +157,9 @@ impl Db {
     /// As the database reports them.
     pub async fn fetch_in(&self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
         let mut rows = Vec::with_capacity(keys.len());
-        for chunk in chunks(keys) {
-            let sql = Sql::Owned(format!("{head} {}", value::placeholders(1, chunk.len())));
-            rows.extend(self.fetch_all(sql, chunk).await?);
+        for chunk in keys.chunks(MOST_ROWS) {
+            let (sql, params) = with_keys(head, chunk);
+            rows.extend(self.fetch_all(sql, &params).await?);
         }
         Ok(rows)
     }
@@ -219,19 +219,34 @@ impl Tx {
         })
     }
 
-    /// Writes many rows with few statements: `head` ends before `values`, `tail` follows the rows.
+    /// Writes many rows with few statements: `head` ends where the rows begin, `tail` follows them. No row may have NULL in
+    /// its first column.
     ///
-    /// Chunks have fixed sizes, so that the statement cache keeps a handful of texts and not one per batch.
+    /// Every statement takes one of a few fixed numbers of rows, so that the statement cache keeps a handful of texts and
+    /// not one per batch.
     ///
     /// # Errors
     /// As the database reports them.
     pub async fn execute_rows(&mut self, head: &str, rows: &[Vec<Arg>], tail: &str) -> Result<u64> {
+        let columns = rows.first().map_or(0, Vec::len);
         let mut touched = 0;
-        for chunk in chunks(rows) {
-            let columns = chunk.first().map_or(0, Vec::len);
-            let sql = Sql::Owned(format!("{head} values {} {tail}", value::placeholders(chunk.len(), columns)));
-            let params: Vec<Arg> = chunk.iter().flatten().cloned().collect();
-            touched += self.execute(sql, &params).await?;
+        if let Self::Sqlite(_) = self {
+            for chunk in rows.chunks(MOST_ROWS) {
+                // Rows of NULL fill the statement up and are left out again.
+                let size = padded(chunk.len());
+                let mut params: Vec<Arg> = chunk.iter().flatten().cloned().collect();
+                params.resize(size * columns, Arg::Null);
+                let values = value::question_marks(size, columns);
+                let sql = format!("{head} select * from (values {values}) where column1 is not null {tail}");
+                touched += self.execute(Sql::Owned(sql), &params).await?;
+            }
+        } else {
+            // In a sub-query PostgreSQL would take every parameter for a text.
+            for chunk in pieces(rows) {
+                let params: Vec<Arg> = chunk.iter().flatten().cloned().collect();
+                let sql = format!("{head} values {} {tail}", value::placeholders(chunk.len(), columns));
+                touched += self.execute(Sql::Owned(sql), &params).await?;
+            }
         }
         Ok(touched)
     }
@@ -242,9 +257,9 @@ impl Tx {
     /// As the database reports them.
     pub async fn fetch_in(&mut self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
         let mut rows = Vec::with_capacity(keys.len());
-        for chunk in chunks(keys) {
-            let sql = Sql::Owned(format!("{head} {}", value::placeholders(1, chunk.len())));
-            rows.extend(self.fetch_all(sql, chunk).await?);
+        for chunk in keys.chunks(MOST_ROWS) {
+            let (sql, params) = with_keys(head, chunk);
+            rows.extend(self.fetch_all(sql, &params).await?);
         }
         Ok(rows)
     }
@@ -271,13 +286,32 @@ impl Tx {
     }
 }
 
+/// Rows or keys in one statement at most.
+const MOST_ROWS: usize = 128;
+
+/// The number of rows or keys of the smallest statement that takes so many.
+fn padded(count: usize) -> usize {
+    [1, 8, 32].into_iter().find(|size| count <= *size).unwrap_or(MOST_ROWS)
+}
+
+/// A list of keys, filled up by repeating the last.
+fn with_keys(head: &str, keys: &[Arg]) -> (Sql, Vec<Arg>) {
+    let size = padded(keys.len());
+    let mut params = keys.to_vec();
+    if let Some(last) = keys.last() {
+        params.resize(size, last.clone());
+    }
+    let (sqlite, postgres) = (value::question_marks(1, size), value::placeholders(1, size));
+    (Sql::OwnedSplit { sqlite: format!("{head} {sqlite}"), postgres: format!("{head} {postgres}") }, params)
+}
+
 /// Cuts a list into pieces of a few fixed sizes.
-fn chunks<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+fn pieces<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
     const SIZES: [usize; 4] = [64, 16, 4, 1];
     std::iter::from_fn(move || {
         let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
-        let (chunk, after) = rest.split_at(size);
+        let (piece, after) = rest.split_at(size);
         rest = after;
-        Some(chunk)
+        Some(piece)
     })
 }
