@@ -54,6 +54,8 @@ pub enum Error {
     Conflict(String),
     MethodNotAllowed,
     TooLarge,
+    /// The body did not come in time.
+    TooSlow,
     RangeNotSatisfiable(u64),
     PreconditionFailed,
     /// Try again in a second; nothing was taken.
@@ -92,6 +94,11 @@ impl Error {
             Self::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", "A webhook has at most 256 KiB.".into())
             }
+            Self::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "The body took too long",
+                "Nothing was taken: send it again, all at once.".into(),
+            ),
             Self::PreconditionFailed => (
                 StatusCode::PRECONDITION_FAILED,
                 "Not what you have",

@@ -5,6 +5,8 @@
 
 mod api;
 mod auth;
+mod body;
+mod connections;
 mod error;
 mod openapi;
 mod pages;
@@ -18,6 +20,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::app::App;
 
+pub use connections::serve;
 pub use router::router;
 
 /// What every handler can reach; cheap to clone.
