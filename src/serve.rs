@@ -64,7 +64,7 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
     workers.spawn(keep_metrics_small(metrics.clone(), shutdown.clone()));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let router = web::router(WebState { app: Arc::clone(&app), metrics });
+    let router = web::router(WebState::new(Arc::clone(&app), metrics));
     web::serve(listener, router, &shutdown, GRACE).await;
     shutdown.cancel();
     workers.close();

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod import;
 mod serve;
+mod terminal;
 mod token;
 mod verify;
 

@@ -85,8 +85,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             "give host names such as media.example.com, *.example.com or 10.0.0.7:8443",
         );
     }
-    if config.region.len() != 2 || !config.region.bytes().all(|b| b.is_ascii_uppercase()) {
-        return invalid("region", "give a two-letter ISO 3166 country code such as IN");
+    let known = config.region.parse::<phonenumber::country::Id>().is_ok();
+    if !known || config.region.len() != 2 || !config.region.bytes().all(|b| b.is_ascii_uppercase()) {
+        return invalid("region", "there is no such country: give a two-letter ISO 3166 country code such as IN");
     }
     if config.flags.short_call_seconds > config.flags.long_call_seconds {
         return invalid("flags.short_call_seconds", "must not be above flags.long_call_seconds");
@@ -302,6 +303,15 @@ mod tests {
         assert!(error.contains("flags.call_overdue"), "{error}");
         let error = with_env(&[("CALLVAULT_LISTEN", "nowhere")]).unwrap_err().to_string();
         assert!(error.contains("listen"), "{error}");
+    }
+
+    #[test]
+    fn the_region_is_a_country() {
+        assert_eq!(with_env(&[("CALLVAULT_REGION", "GB")]).unwrap().region, "GB");
+        for none in ["XX", "in", "IND", "", "I1"] {
+            let error = with_env(&[("CALLVAULT_REGION", none)]).unwrap_err().to_string();
+            assert!(error.contains("region: there is no such country"), "{none}: {error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::app::App;
+use system::LastReadiness;
 
 pub use connections::serve;
 pub use router::router;
@@ -28,4 +29,12 @@ pub use router::router;
 pub struct WebState {
     pub app: Arc<App>,
     pub metrics: PrometheusHandle,
+    readiness: LastReadiness,
+}
+
+impl WebState {
+    #[must_use]
+    pub fn new(app: Arc<App>, metrics: PrometheusHandle) -> Self {
+        Self { app, metrics, readiness: LastReadiness::default() }
+    }
 }
