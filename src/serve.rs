@@ -21,9 +21,7 @@ use crate::search::Follower;
 use crate::telemetry;
 use crate::web::{self, WebState};
 
-/// How long requests may take to finish once the signal came; with it a stop stays below ten seconds.
-const GRACE: Duration = Duration::from_secs(6);
-/// How long workers may take after that. They hear of the stop at the same time.
+/// How long workers may take to end after the last request did. They hear of the stop at the same time.
 const WORKERS_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the server could not start, or stopped by itself.
@@ -65,7 +63,7 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
 
     let router = web::router(WebState::new(Arc::clone(&app), metrics));
-    web::serve(listener, router, &shutdown, GRACE).await;
+    web::serve(listener, router, &shutdown, web::Limits::default()).await;
     shutdown.cancel();
     workers.close();
     if tokio::time::timeout(WORKERS_GRACE, workers.wait()).await.is_err() {

@@ -19,11 +19,13 @@ pub(super) struct Job {
 }
 
 // A pause of more than seven hours was never asked for: a clock was ahead when it was written.
+// Of a host that has its share already nothing is taken: $3 is what its URLs are like, in lower case.
 const PENDING: &str = "select r.call_seq, r.source, r.call_id, r.url, coalesce(w.attempts, 0) as attempts,
         coalesce(w.first_attempt_at, $1) as first_attempt_at
     from recordings r left join recording_work w on w.call_seq = r.call_seq and w.source = r.source
     where r.state = 'pending' and coalesce(w.leased_until, 0) <= $1
       and (coalesce(w.next_attempt_at, 0) <= $1 or w.next_attempt_at > $1 + 25200000000)
+      and lower(r.url) not like $3 escape '\\'
       and not exists (select 1 from recording_work o where o.call_seq = r.call_seq and o.leased_until > $1)
     order by coalesce(w.attempts, 0), r.call_seq limit $2";
 
@@ -33,16 +35,37 @@ const LEASE: &str = "insert into recording_work
     on conflict (call_seq, source) do update set leased_until = excluded.leased_until, lease_owner = excluded.lease_owner,
         first_attempt_at = coalesce(recording_work.first_attempt_at, excluded.first_attempt_at)";
 
-/// Leases up to `limit` recordings that are due; of one call only one at a time, so that two addresses of the same
+/// The host of a URL with its port, as two URLs of one host have it in common; empty where there is none.
+pub(super) fn host_of(url: &str) -> String {
+    let url = url.to_ascii_lowercase();
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.split(['/', '?', '#', '\\']).next().unwrap_or_default().to_owned()
+}
+
+/// What the URLs of a host are like.
+fn like(host: &str) -> String {
+    let escaped = host.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%://{escaped}/%")
+}
+
+/// Leases up to `limit` recordings that are due, none of them of the host `busy`; of one call only one at a time, so that two addresses of the same
 /// bytes never run against each other.
-pub(super) async fn claim(db: &Db, now: i64, lease: Duration, limit: usize, owner: &str) -> Result<Vec<Job>> {
+pub(super) async fn claim(
+    db: &Db,
+    now: i64,
+    lease: Duration,
+    limit: usize,
+    busy: Option<&str>,
+    owner: &str,
+) -> Result<Vec<Job>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // Most looks find nothing; those don't take the write lock.
-    if db.fetch_all(PENDING, &[Arg::Int(now), Arg::Int(1)]).await?.is_empty() {
+    let busy = Arg::from(busy.map_or_else(String::new, like));
+    if db.fetch_all(PENDING, &[Arg::Int(now), Arg::Int(1), busy.clone()]).await?.is_empty() {
         return Ok(Vec::new());
     }
     let mut tx = db.begin().await?;
-    let rows = tx.fetch_all(PENDING, &[Arg::Int(now), Arg::Int(limit)]).await?;
+    let rows = tx.fetch_all(PENDING, &[Arg::Int(now), Arg::Int(limit), busy]).await?;
     let until = now.saturating_add(micros(lease));
     let (mut jobs, mut calls) = (Vec::new(), BTreeSet::new());
     for row in &rows {
@@ -123,4 +146,17 @@ pub(super) async fn sources_under_way(db: &Db) -> Result<BTreeSet<(i64, String)>
 
 pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_what_their_urls_are_like() {
+        assert_eq!(host_of("https://A.Example:8443/x?y"), "a.example:8443");
+        assert_eq!(host_of("http://[::1]:9?x=/"), "[::1]:9");
+        assert_eq!(host_of("no url"), "");
+        assert_eq!(like("a_b%.example"), "%://a\\_b\\%.example/%");
+    }
 }

@@ -21,7 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::app::App;
 use system::LastReadiness;
 
-pub use connections::serve;
+pub use connections::{Limits, serve};
 pub use router::router;
 
 /// What every handler can reach; cheap to clone.

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -48,7 +49,7 @@ struct Acknowledged {
 async fn doubletick(
     may: May<PostWebhooks>,
     State(state): State<WebState>,
-    body: Timely<Bytes>,
+    body: Timely<Bytes, BytesRejection>,
 ) -> Result<Json<Acknowledged>> {
     let body = match body {
         Timely::Here(body) => body,

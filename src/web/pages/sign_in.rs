@@ -1,6 +1,7 @@
 //! Signing in by token or by a link that works once, and out again.
 
 use askama::Template;
+use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, FromRequestParts, Path, RawQuery, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -67,7 +68,7 @@ pub(super) async fn form(State(state): State<WebState>, RawQuery(query): RawQuer
 pub(super) async fn with_token(
     State(state): State<WebState>,
     headers: HeaderMap,
-    form: Timely<Form<SignInForm>>,
+    form: Timely<Form<SignInForm>, FormRejection>,
 ) -> Response {
     if !from_our_page(&headers, &state) {
         return error_page(None, &Error::Forbidden("Sign in on this archive's own page."));
