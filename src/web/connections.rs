@@ -20,11 +20,12 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 /// Connections at the same time, where the process may open twice as many files; else half of those.
-const MOST_CONNECTIONS: u64 = 4096;
-/// Request line and headers together, in bytes: a long search fits.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
+const MOST_CONNECTIONS: u64 = 2048;
+/// Request line and headers together, in bytes. A call is asked for by its id, which a sender may have made long; an
+/// address itself ends at 64 KiB.
+const MAX_HEAD_BYTES: usize = 72 * 1024;
 /// What is buffered of a connection, in bytes.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 80 * 1024;
 /// Pause where connections can't be accepted, such as for lack of files.
 const PAUSE: Duration = Duration::from_millis(200);
 

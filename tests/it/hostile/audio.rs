@@ -23,12 +23,15 @@ fn damaged() -> Vec<u8> {
     bytes
 }
 
-/// `vbr.mp3` whose Xing header claims another number of frames.
-fn wrong_xing(frames: u32) -> Vec<u8> {
+/// `vbr.mp3` whose Xing header claims another number of frames, and of bytes where it is told to.
+fn wrong_xing(frames: u32, more: Option<u32>) -> Vec<u8> {
     let mut bytes = VBR.to_vec();
     let at = bytes.windows(4).position(|four| four == b"Xing").expect("it has a Xing header");
-    assert_eq!(bytes[at + 7] & 1, 1, "it counts the frames");
+    assert_eq!(bytes[at + 7] & 3, 3, "it counts frames and bytes");
     bytes[at + 8..at + 12].copy_from_slice(&frames.to_be_bytes());
+    if let Some(more) = more {
+        bytes[at + 12..at + 16].copy_from_slice(&more.to_be_bytes());
+    }
     bytes
 }
 
@@ -67,26 +70,31 @@ async fn what_can_not_be_audio_is_given_up_with_its_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn flawed_audio_is_kept_as_it_is() {
     let app = TestApp::start().await;
-    for (id, bytes) in [("damaged", damaged()), ("few", wrong_xing(1)), ("trailer", [CBR, b"TAG\0garbage"].concat())] {
+    for (id, bytes) in [
+        ("damaged", damaged()),
+        ("few", wrong_xing(1, None)),
+        ("many", wrong_xing(1_000_000, None)),
+        ("trailer", [CBR, b"TAG\0garbage"].concat()),
+    ] {
         let call = archived(&app, id, Reply::Audio(bytes.clone())).await;
         let seconds = call["recording"]["audio_seconds"].as_f64().unwrap();
         assert!((2.5..3.5).contains(&seconds), "the frames count, not what a header says: {id}: {seconds}");
         assert_eq!(app.get(&format!("/api/v1/calls/{id}/recording")).await.body, bytes, "{id}");
     }
     app.settle().await;
-    for id in ["damaged", "few", "trailer"] {
+    for id in ["damaged", "few", "many", "trailer"] {
         assert_eq!(app.get(&format!("/api/v1/calls/{id}/waveform")).await.status, 200, "{id}");
     }
     app.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_that_promises_more_frames_means_a_part_is_missing() {
+async fn a_header_that_promises_more_of_everything_means_a_part_is_missing() {
     let app = TestApp::with(&[("recordings.give_up_after", "\"200ms\"")]).await;
-    let call = archived(&app, "many", Reply::Audio(wrong_xing(1_000_000))).await;
+    let call = archived(&app, "cut", Reply::Audio(wrong_xing(500, Some(40_000)))).await;
     assert!(call["recording"]["attempts"].as_u64().unwrap() > 1, "a whole one may still come");
     let flagged = |call: &Value| call["flags"].as_array().unwrap().iter().any(|flag| flag["rule"] == "contradiction");
-    let call = app.call_when("many", "it is flagged", flagged).await;
+    let call = app.call_when("cut", "it is flagged", flagged).await;
     assert!(call["recording"]["audio_seconds"].as_f64().unwrap() < 4.0, "{call}");
     app.finish().await;
 }

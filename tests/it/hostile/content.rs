@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::app::{OFFICER, TestApp};
 use crate::events::{CBR, ended, ended_with, missed};
-use crate::http::{Answer, encoded, eventually};
+use crate::http::{Answer, encoded};
 use crate::process::ended_with as exit_with;
 
 /// Moves a terminal's cursor, sets its title, turns its lines around, ends them; runs in a spreadsheet, in a page.
@@ -29,7 +29,7 @@ fn bodies() -> Vec<(Vec<u8>, Option<&'static str>, Option<String>)> {
         call("-rf"),
         call("call 1\nwith\ta line"),
         call(&"x".repeat(10_000)),
-        call(&"\u{202e}خط".repeat(1_000)),
+        call(&"\u{202e}خط".repeat(2_500)),
         (br#"{"event":"CALL_MISSED","callId":"nul\u0000nul"}"#.to_vec(), None, about("nul\u{fffd}nul")),
         // The last of two keys counts, as for every reader of JSON.
         (br#"{"event":"CALL_MISSED","callId":"first","callId":"second"}"#.to_vec(), None, about("second")),
@@ -49,14 +49,15 @@ fn bodies() -> Vec<(Vec<u8>, Option<&'static str>, Option<String>)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_of_all_kinds_are_kept_byte_for_byte() {
     let app = TestApp::start().await;
-    let cookie = app.cookie("test", Role::Auditor).await;
+    let cookie = signed_in(&app, Role::Auditor).await;
     let mut kept = Vec::new();
     for (body, reason, call) in bodies() {
         let name = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
         let answer = app.post_body(body.clone()).await.ok();
         assert_eq!(answer["quarantined"].as_str(), reason, "{name}");
         kept.push((answer["seq"].as_u64().unwrap(), body));
-        let Some(id) = call else { continue };
+        // What clients read as a step up can't be asked for over HTTP.
+        let Some(id) = call.filter(|id| id != "..") else { continue };
         assert_eq!(app.call(&id).await["call_id"], id.as_str(), "{name}");
         let page = page(&app, &cookie, &format!("/calls/{}", encoded(&id))).await;
         assert_eq!(page.status, 200, "{name}");
@@ -68,6 +69,8 @@ async fn bodies_of_all_kinds_are_kept_byte_for_byte() {
         assert_eq!(STANDARD.decode(entry["body_bytes"].as_str().unwrap()).unwrap(), body);
     }
     assert_eq!(app.call("large").await["duration_seconds"], Value::Null, "no call lasts that long");
+    let shown = exit_with(&app.cli(&["show", ".."]).await, 0);
+    assert!(shown.starts_with("call_id                    ..\n"), "{shown}");
     // Whatever the ids are, each is one call in the search.
     let ids = bodies().into_iter().filter_map(|(.., call)| call).collect::<std::collections::BTreeSet<_>>();
     let found = app.found("limit=500", ids.len() as u64).await;
@@ -77,6 +80,12 @@ async fn bodies_of_all_kinds_are_kept_byte_for_byte() {
         ids
     );
     app.finish().await;
+}
+
+/// A cookie of the bootstrap token of a role.
+async fn signed_in(app: &TestApp, role: Role) -> String {
+    let tokens = app.parts().access.tokens().await.unwrap();
+    app.cookie(&tokens.iter().find(|token| token.role == role.as_str()).unwrap().name, role).await
 }
 
 async fn page(app: &TestApp, cookie: &str, path: &str) -> Answer {
@@ -100,7 +109,7 @@ fn assert_harmless(shown: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn names_are_shown_as_text_everywhere() {
     let app = TestApp::start().await;
-    let cookie = app.cookie("test", Role::Officer).await;
+    let cookie = signed_in(&app, Role::Officer).await;
     let long = "ना".repeat(2_500);
     let ids = ["=1+1", "plain", NASTY];
     let url = app.sender.audio("/a.mp3", CBR);
@@ -186,8 +195,7 @@ async fn names_with_apostrophes_and_dates_without_end_are_found() {
     let app = TestApp::start().await;
     app.post(&ended_with("call_1", json!({"customerName": "Siobhan O'Brien"}))).await;
     app.post(&ended_with("call_2", json!({"customerName": "Siobhan O’Brien"}))).await;
-    eventually("both are found", || async { (app.json("/api/v1/calls?q=siobhan").await["total"] == 2).then_some(()) })
-        .await;
+    app.found("q=siobhan", 2).await;
     for q in ["brien", "o'brien", "obrien", "o brien", "\"o brien\"", "siobhan brien", "customer:brie"] {
         let found = app.json(&format!("/api/v1/calls?q={}", encoded(q))).await;
         assert_eq!(found["total"], 2, "{q}");
@@ -201,7 +209,7 @@ async fn names_with_apostrophes_and_dates_without_end_are_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_pages_is_answered_with_pages() {
     let app = TestApp::start().await;
-    let cookie = app.cookie("test", Role::Officer).await;
+    let cookie = signed_in(&app, Role::Officer).await;
     let send = |method: reqwest::Method, path: &'static str, accept: &'static str| {
         let request = app.client.request(method, format!("{}{path}", app.url)).header("cookie", &cookie);
         Answer::of(request.header("accept", accept).header("origin", &app.url))
