@@ -1,4 +1,4 @@
-//! A configuration file and variables: read, or refused in one line that names no secret.
+//! A configuration file and variables: read, or refused in one line that repeats no secret.
 
 #![no_main]
 

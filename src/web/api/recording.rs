@@ -48,6 +48,7 @@ struct AudioDoc {
     /// `1` for a download instead of playing.
     download: Option<String>,
     /// Which of several recordings, counted from 1.
+    #[param(minimum = 1)]
     number: Option<usize>,
 }
 
@@ -56,6 +57,7 @@ struct AudioDoc {
 #[allow(dead_code, reason = "the description of what the handler reads by hand")]
 struct NumberDoc {
     /// Which of several recordings, counted from 1.
+    #[param(minimum = 1)]
     number: Option<usize>,
 }
 

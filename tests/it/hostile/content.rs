@@ -202,7 +202,9 @@ async fn names_with_apostrophes_and_dates_without_end_are_found() {
     }
     assert_eq!(app.json("/api/v1/calls?started_from=2026-03-01&started_to=9999-12-31").await["total"], 2);
     assert_eq!(app.json("/api/v1/calls?started_from=9999-12-31").await["total"], 0);
-    assert_eq!(crate::process::stderr(&app.cli(&["search", "--limit", "0"]).await).contains("--limit"), true);
+    let refused = app.cli(&["search", "--limit", "0"]).await;
+    exit_with(&refused, 2);
+    assert!(crate::process::stderr(&refused).contains("--limit"));
     app.finish().await;
 }
 
