@@ -2,7 +2,6 @@
 //!
 //! The listener and the signal to stop are parameters, so that a test can start the real thing on port 0.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +21,8 @@ use crate::search::Follower;
 use crate::telemetry;
 use crate::web::{self, WebState};
 
-/// How long requests and workers may take to finish once the signal came; with it a stop stays below ten seconds.
-const GRACE: Duration = Duration::from_secs(8);
+/// How long workers may take to end after the last request did. They hear of the stop at the same time.
+const WORKERS_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the server could not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -63,26 +62,16 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
     workers.spawn(keep_metrics_small(metrics.clone(), shutdown.clone()));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let router = web::router(WebState { app: Arc::clone(&app), metrics });
-    let stopped = shutdown.clone();
-    let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move { stopped.cancelled().await });
-    let patience = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    let outcome = tokio::select! {
-        outcome = server.into_future() => outcome,
-        () = patience => Ok(()),
-    };
+    let router = web::router(WebState::new(Arc::clone(&app), metrics));
+    web::serve(listener, router, &shutdown, web::Limits::default()).await;
     shutdown.cancel();
     workers.close();
-    if tokio::time::timeout(GRACE / 4, workers.wait()).await.is_err() {
+    if tokio::time::timeout(WORKERS_GRACE, workers.wait()).await.is_err() {
         tracing::warn!("a worker did not stop in time; what it was doing is taken up at the next start");
     }
     app.db.close().await;
     tracing::info!("stopped");
-    Ok(outcome?)
+    Ok(())
 }
 
 /// Everything that runs beside the server.

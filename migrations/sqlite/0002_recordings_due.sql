@@ -1,9 +1,10 @@
 -- Every recording that is awaited has a row from the transaction that announces it, so that choosing what is due reads
--- the head of an index, however many wait.
+-- the head of an index, however many wait. What waits already is put in at the next start.
 drop table recording_work;
 create table recording_work (
     call_seq integer not null,
     source text not null,
+    host text not null,
     lane integer not null,
     next_attempt_at integer not null,
     leased_until integer not null,
@@ -14,5 +15,3 @@ create table recording_work (
     primary key (call_seq, source)
 ) strict;
 create index recording_work_due on recording_work (lane, next_attempt_at);
-insert into recording_work (call_seq, source, lane, next_attempt_at, leased_until, attempts)
-select call_seq, source, 2, 0, 0, 0 from recordings where state = 'pending';

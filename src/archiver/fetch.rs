@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
-use reqwest::header::{CONTENT_LENGTH, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode, redirect};
 use sha2::{Digest, Sha256, Sha512};
 use tokio::fs::File;
@@ -50,7 +50,9 @@ impl Fetcher {
             // Every hop is checked here, not in the client; and a proxy would dial addresses that nobody checked.
             .redirect(redirect::Policy::none())
             .no_proxy()
-            .dns_resolver(CheckedResolver(rules.clone()))
+            .dns_resolver(CheckedResolver::new(rules.clone()))
+            // What is archived is what the sender keeps, not some packing of it.
+            .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
             .connect_timeout(settings.timeout.min(std::time::Duration::from_secs(20)))
             .user_agent(concat!("callvault/", env!("CARGO_PKG_VERSION")))
             .build()?;
@@ -111,6 +113,9 @@ impl Fetcher {
             let response = self.client.get(self.with_key(&url)).send().await.map_err(|e| FetchError::of_client(&e))?;
             let status = response.status();
             if status == StatusCode::OK {
+                if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+                    return Err(FetchError::passing("the sender compressed the recording, which was not asked for"));
+                }
                 return Ok(response);
             }
             if !status.is_redirection() {
@@ -118,8 +123,9 @@ impl Fetcher {
             }
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let next = location.and_then(|location| url.join(location).ok());
-            url = next.ok_or_else(|| FetchError::passing("the sender redirects to nowhere"))?;
-            self.rules.check_url(&url)?;
+            let next = next.ok_or_else(|| FetchError::passing("the sender redirects to nowhere"))?;
+            self.rules.check_hop(&url, &next)?;
+            url = next;
         }
         Err(FetchError::passing(format!("the sender redirects more than {MAX_HOPS} times")))
     }

@@ -24,7 +24,7 @@ const LONGEST_WAIT: i64 = 7 * 3600 * 1_000_000;
 
 const DUE: &str = "select w.call_seq, w.source, r.call_id, r.url, w.attempts, coalesce(w.first_attempt_at, $1) as first_attempt_at
     from recording_work w join recordings r on r.call_seq = w.call_seq and r.source = w.source
-    where w.lane = $2 and w.next_attempt_at between $3 and $4
+    where w.lane = $2 and w.next_attempt_at between $3 and $4 and ($7 is null or w.host <> $7)
       and not exists (select 1 from recording_work o where o.call_seq = w.call_seq and o.leased_until between $1 + 1 and $1 + $5)
     order by w.next_attempt_at limit $6";
 
@@ -32,16 +32,19 @@ const LEASE: &str = "update recording_work set leased_until = $4, next_attempt_a
         first_attempt_at = coalesce(first_attempt_at, $3)
     where call_seq = $1 and source = $2";
 
-/// Leases up to `limit` recordings that are due; of one call only one at a time, so that two addresses of the same
-/// bytes never run against each other. `lanes` says what is looked at first.
+/// Leases up to `limit` recordings that are due, none of them of the host `busy`; of one call only one at a time, so that
+/// two addresses of the same bytes never run against each other. `lanes` says what is looked at first.
 pub(super) async fn claim(
     db: &Db,
     now: i64,
     lease: Duration,
     limit: usize,
     lanes: [Lane; 3],
+    busy: Option<&str>,
     owner: &str,
 ) -> Result<Vec<Job>> {
+    let int = |number: i64| Arg::Int(number);
+    let busy = Arg::from(busy.map(str::to_owned));
     // Choosing needs no lock: only this process leases, and most looks find nothing.
     let (mut jobs, mut calls) = (Vec::new(), BTreeSet::new());
     for lane in lanes {
@@ -50,8 +53,8 @@ pub(super) async fn claim(
             if left == 0 {
                 break;
             }
-            let params =
-                [now, lane.number(), from, to, LONGEST_WAIT, i64::try_from(left).unwrap_or(i64::MAX)].map(Arg::Int);
+            let left = i64::try_from(left).unwrap_or(i64::MAX);
+            let params = [int(now), int(lane.number()), int(from), int(to), int(LONGEST_WAIT), int(left), busy.clone()];
             for row in &db.fetch_all(DUE, &params).await? {
                 let job = job(row)?;
                 if calls.insert(job.call_seq) {
@@ -133,4 +136,17 @@ pub(super) async fn sources_under_way(db: &Db) -> Result<BTreeSet<(i64, String)>
 
 pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_what_their_urls_are_like() {
+        assert_eq!(host_of("https://A.Example:8443/x?y"), "a.example:8443");
+        assert_eq!(host_of("http://[::1]:9?x=/"), "[::1]:9");
+        assert_eq!(host_of("no url"), "");
+        assert_eq!(like("a_b%.example"), "%://a\\_b\\%.example/%");
+    }
 }

@@ -1,13 +1,13 @@
 //! Claims what is due and brings it in, several at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +16,7 @@ use super::fetch::{Fetcher, Staged, remove, restage};
 use super::work::{self, Job};
 use super::{Archive, ArchiveError};
 use crate::calls::records::{FailureRecord, Intent};
-use crate::calls::{Facts, Lane, RecordingState, mend_queue};
+use crate::calls::{Facts, Lane, RecordingState, host_of, mend_queue};
 use crate::journal::Kind;
 use crate::objects::StoreError;
 
@@ -32,8 +32,11 @@ pub struct Worker {
     archive: Arc<Archive>,
     fetcher: Arc<Fetcher>,
     owner: String,
-    /// What this process works on: a lease that ran out in the middle must not start the same work twice.
-    under_way: Mutex<BTreeSet<(i64, String)>>,
+    /// What this process works on, with its host: a lease that ran out in the middle must not start the same work twice,
+    /// and one host must not take every place.
+    under_way: Mutex<BTreeMap<(i64, String), String>>,
+    /// A place is free again.
+    freed: Notify,
     turn: AtomicU64,
 }
 
@@ -54,6 +57,7 @@ struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.worker.under_way().remove(&self.key);
+        self.worker.freed.notify_one();
     }
 }
 
@@ -64,7 +68,8 @@ impl Worker {
     /// The TLS set-up of the machine can't be used.
     pub fn new(archive: Arc<Archive>, owner: String) -> reqwest::Result<Self> {
         let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
-        Ok(Self { archive, fetcher, owner, under_way: Mutex::default(), turn: AtomicU64::new(0) })
+        let (under_way, freed, turn) = (Mutex::default(), Notify::new(), AtomicU64::new(0));
+        Ok(Self { archive, fetcher, owner, under_way, freed, turn })
     }
 
     /// Takes up where a stopped process was: frees its leases, and removes work and spool files that nothing comes
@@ -96,22 +101,27 @@ impl Worker {
 
     /// Runs until cancelled; then what is under way is given back.
     pub async fn run(self, cancel: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.archive.settings.concurrency));
+        // Places beyond the share of one host: where that one is slow, the others go on.
+        let share = self.archive.settings.concurrency;
+        let slots = Arc::new(Semaphore::new(share + (share / 4).max(1)));
         let tasks = TaskTracker::new();
-        let mut grown = self.archive.journal.watch();
+        let (mut grown, mut looked_past) = (self.archive.journal.watch(), None);
         let worker = Arc::new(self);
         loop {
             grown.mark_unchanged();
-            let wait = match worker.start_due(&slots, &tasks, &cancel).await {
+            let wait = match worker.start_due(&slots, &tasks, &cancel, &mut looked_past).await {
                 Ok(()) => POLL,
                 Err(error) => {
                     tracing::error!(%error, "due recordings could not be claimed; trying again");
                     BACK_OFF
                 }
             };
+            // While one host has its share, looking past its queue is not worth it for every entry.
+            let (busy, _) = worker.busiest();
             tokio::select! {
                 () = cancel.cancelled() => break,
-                _ = grown.changed() => {}
+                _ = grown.changed(), if busy.is_none() => {}
+                () = worker.freed.notified(), if busy.is_some() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -125,6 +135,7 @@ impl Worker {
         slots: &Arc<Semaphore>,
         tasks: &TaskTracker,
         cancel: &CancellationToken,
+        looked_past: &mut Option<Instant>,
     ) -> Result<(), ArchiveError> {
         let lease = self.archive.settings.timeout + LEASE_MARGIN;
         loop {
@@ -133,8 +144,17 @@ impl Worker {
                 return Ok(());
             }
             let now = self.archive.clock.now().as_microsecond();
-            let limit = 1 + slots.available_permits();
-            let jobs = work::claim(&self.archive.db, now, lease, limit, self.lanes(), &self.owner).await?;
+            let (busy, room) = self.busiest();
+            if busy.is_some() {
+                // Looking past a long queue of one host costs a walk through it.
+                if looked_past.is_some_and(|at| at.elapsed() < POLL) {
+                    return Ok(());
+                }
+                *looked_past = Some(Instant::now());
+            }
+            let limit = (1 + slots.available_permits()).min(room);
+            let busy = busy.as_deref();
+            let jobs = work::claim(&self.archive.db, now, lease, limit, self.lanes(), busy, &self.owner).await?;
             if jobs.is_empty() {
                 return Ok(());
             }
@@ -148,7 +168,7 @@ impl Worker {
                     },
                 };
                 let key = (job.call_seq, job.source.clone());
-                if !self.under_way().insert(key.clone()) {
+                if !self.start(&key, &job.url) {
                     continue;
                 }
                 let (worker, cancel) = (Arc::clone(self), cancel.clone());
@@ -170,7 +190,30 @@ impl Worker {
         }
     }
 
-    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeSet<(i64, String)>> {
+    /// Notes what is begun; `false` where it is under way already.
+    fn start(&self, key: &(i64, String), url: &str) -> bool {
+        let mut under_way = self.under_way();
+        let known = under_way.contains_key(key);
+        under_way.entry(key.clone()).or_insert_with(|| host_of(url));
+        !known
+    }
+
+    /// The host that has its share of the places, if one has, and how many more may be begun. Two can't have theirs
+    /// while a place is free.
+    fn busiest(&self) -> (Option<String>, usize) {
+        let share = self.archive.settings.concurrency;
+        let mut hosts: BTreeMap<String, usize> = BTreeMap::new();
+        for host in self.under_way().values() {
+            *hosts.entry(host.clone()).or_default() += 1;
+        }
+        match hosts.into_iter().max_by_key(|(_, places)| *places) {
+            Some((host, places)) if places >= share => (Some(host), share),
+            Some((_, places)) => (None, share - places),
+            None => (None, share),
+        }
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<(i64, String), String>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -4,7 +4,7 @@
 use super::facts::Facts;
 use super::project::RecordingRow;
 use super::view::RecordingState;
-use crate::db::{Arg, Db, Result, Tx};
+use crate::db::{Arg, Db, Result, Row, Tx};
 
 /// Which recordings are taken first. A link lives for a short while only, so what was never tried comes before what
 /// failed once, and both before the past.
@@ -39,8 +39,7 @@ pub(super) async fn keep(tx: &mut Tx, touched: &[Touched]) -> Result<()> {
     let (awaited, settled): (Vec<&Touched>, Vec<&Touched>) =
         touched.iter().partition(|recording| recording.row.state == RecordingState::Pending.as_str());
     let awaited: Vec<Vec<Arg>> = awaited.into_iter().map(Touched::queued).collect();
-    let head = "insert into recording_work (call_seq, source, lane, next_attempt_at, leased_until, attempts)";
-    tx.execute_rows(head, &awaited, "on conflict (call_seq, source) do nothing").await?;
+    tx.execute_rows(QUEUE, &awaited, "on conflict (call_seq, source) do nothing").await?;
     let settled: Vec<Vec<Arg>> = settled.into_iter().map(Touched::key).collect();
     tx.execute_rows("delete from recording_work where (call_seq, source) in (", &settled, ")").await?;
     Ok(())
@@ -59,10 +58,23 @@ impl Touched {
 
     fn queued(&self) -> Vec<Arg> {
         let lane = if self.imported { Lane::Backlog } else { Lane::Fresh };
-        let mut args = self.key();
-        args.extend([lane.number().into(), self.received.into(), 0.into(), 0.into()]);
-        args
+        queued(self.row.call_seq, &self.row.source, &self.row.url, lane, self.received)
     }
+}
+
+const QUEUE: &str =
+    "insert into recording_work (call_seq, source, host, lane, next_attempt_at, leased_until, attempts)";
+
+fn queued(call_seq: i64, source: &str, url: &str, lane: Lane, due_at: i64) -> Vec<Arg> {
+    vec![call_seq.into(), source.into(), host_of(url).into(), lane.number().into(), due_at.into(), 0.into(), 0.into()]
+}
+
+/// The host of a URL with its port, as two URLs of one host have it in common; empty where there is none.
+#[must_use]
+pub fn host_of(url: &str) -> String {
+    let url = url.to_ascii_lowercase();
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.split(['/', '?', '#', '\\']).next().unwrap_or_default().to_owned()
 }
 
 /// Brings the queue in step with the recordings, whatever happened to it: a row that is lacking would be a recording that
@@ -71,13 +83,17 @@ impl Touched {
 /// # Errors
 /// The database.
 pub async fn mend_queue(db: &Db) -> Result<u64> {
-    let lacking = "insert into recording_work (call_seq, source, lane, next_attempt_at, leased_until, attempts)
-        select r.call_seq, r.source, 1, 0, 0, 0 from recordings r where r.state = 'pending'
+    let lacking = "select r.call_seq, r.source, r.url from recordings r where r.state = 'pending'
           and not exists (select 1 from recording_work w where w.call_seq = r.call_seq and w.source = r.source)";
     let settled = "delete from recording_work where not exists (select 1 from recordings r
         where r.call_seq = recording_work.call_seq and r.source = recording_work.source and r.state = 'pending')";
     let mut tx = db.begin().await?;
-    let mended = tx.execute(lacking, &[]).await? + tx.execute(settled, &[]).await?;
+    let again = |row: &Row| {
+        let (source, url) = (row.text("source")?, row.text("url")?);
+        Ok(queued(row.int("call_seq")?, &source, &url, Lane::Again, 0))
+    };
+    let rows = tx.fetch_all(lacking, &[]).await?.iter().map(again).collect::<Result<Vec<_>>>()?;
+    let mended = tx.execute_rows(QUEUE, &rows, "").await? + tx.execute(settled, &[]).await?;
     tx.commit().await?;
     Ok(mended)
 }

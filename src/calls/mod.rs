@@ -13,7 +13,7 @@ mod read;
 pub mod records;
 mod view;
 
-pub use due::{Lane, mend_queue};
+pub use due::{Lane, host_of, mend_queue};
 pub use facts::{Facts, Field, FlagFacts, FoldError, RecordingFacts, Stated, Value};
 pub use project::{CallProjection, Columns, RecordingRow};
 pub use read::{Calls, Work};

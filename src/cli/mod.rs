@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod import;
 mod serve;
+mod terminal;
 mod token;
 mod verify;
 
@@ -109,7 +110,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     });
     if !broken_pipe {
-        eprintln!("callvault: {}", in_one_sentence(error));
+        // It may repeat what was typed or sent.
+        eprintln!("callvault: {}", terminal::visible(&in_one_sentence(error)));
     }
     // A query that can't be read was typed wrong.
     let usage = error.chain().any(|cause| cause.is::<QueryError>());

@@ -13,7 +13,7 @@
 //! | `expr` | that tree; pure data |
 //! | `schema` | fields, and the document of a call |
 //! | `index`, `searcher` | one writes and rebuilds, the other reads beside it |
-//! | `plan`, `gather`, `facets`, `cursor` | tree to query; total, page and counts in one pass |
+//! | `plan`, `exclude`, `gather`, `facets`, `cursor` | tree to query; total, page and counts in one pass |
 //!
 //! The index is disposable: it follows the journal by a cursor that every commit carries, and what
 //! can't be used is renamed aside and built again. This module does **not** read the journal or the
@@ -23,6 +23,7 @@ mod cursor;
 mod doc;
 mod document;
 mod error;
+mod exclude;
 mod expr;
 mod facets;
 mod filters;

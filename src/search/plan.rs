@@ -9,6 +9,7 @@ use tantivy::query::{
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocId, DocSet, Score, SegmentReader, TERMINATED, TantivyError, Term};
 
+use super::exclude::LeftOut;
 use super::expr::{Expr, Match, Phrase, Who};
 use super::number::{self, Fragment};
 use super::schema::{Fields, SORT_AT, flag_term};
@@ -45,7 +46,7 @@ pub(super) fn query(expr: &Expr, fields: &Fields) -> Box<dyn Query> {
         Expr::And(parts) => {
             // A condition that excludes needs no detour over all documents if another one includes.
             let clause = |part: &Expr| match part {
-                Expr::Not(inner) => (Occur::MustNot, query(inner, fields)),
+                Expr::Not(inner) => (Occur::MustNot, left_out(inner, fields)),
                 part => (Occur::Must, query(part, fields)),
             };
             let mut clauses: Vec<_> = parts.iter().map(clause).collect();
@@ -55,11 +56,16 @@ pub(super) fn query(expr: &Expr, fields: &Fields) -> Box<dyn Query> {
             Box::new(BooleanQuery::new(clauses))
         }
         Expr::Or(parts) => union(parts.iter().map(|part| query(part, fields)).collect()),
-        Expr::Not(inner) => {
-            Box::new(BooleanQuery::new(vec![(Occur::Must, Box::new(AllQuery)), (Occur::MustNot, query(inner, fields))]))
-        }
+        Expr::Not(inner) => Box::new(BooleanQuery::new(vec![
+            (Occur::Must, Box::new(AllQuery)),
+            (Occur::MustNot, left_out(inner, fields)),
+        ])),
         Expr::Is(condition) => leaf(condition, fields),
     }
+}
+
+fn left_out(expr: &Expr, fields: &Fields) -> Box<dyn Query> {
+    Box::new(LeftOut(query(expr, fields)))
 }
 
 fn leaf(condition: &Match, fields: &Fields) -> Box<dyn Query> {

@@ -1,6 +1,7 @@
 //! For operators and their monitors: health and metrics.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
@@ -34,7 +35,7 @@ struct Readiness {
 }
 
 /// A part that is not well.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 struct Degraded {
     part: &'static str,
     why: String,
@@ -52,8 +53,15 @@ async fn healthz() -> Json<Health> {
     (status = 503, description = "Webhooks are not taken", body = Readiness),
 ))]
 async fn readyz(State(state): State<WebState>) -> Response {
+    let (ready, degraded) = state.readiness.get(readiness(&state)).await;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { status: if ready { "ready" } else { "not ready" }, degraded })).into_response()
+}
+
+/// Whether webhooks can be taken, and what is not well.
+async fn readiness(state: &WebState) -> (bool, Vec<Degraded>) {
     let mut degraded = Vec::new();
-    let size = writable_journal(&state).await;
+    let size = writable_journal(state).await;
     let ready = size.is_ok();
     match size {
         Err(why) => {
@@ -73,8 +81,31 @@ async fn readyz(State(state): State<WebState>) -> Response {
             }
         }
     }
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { status: if ready { "ready" } else { "not ready" }, degraded })).into_response()
+    (ready, degraded)
+}
+
+/// What was found out last about readiness. Anybody may ask, and finding out takes the write lock: it is done by one at
+/// a time, and not again for a moment.
+#[derive(Clone, Default)]
+pub struct LastReadiness(Arc<tokio::sync::Mutex<Option<Found>>>);
+
+/// When it was found out, whether webhooks can be taken, and what is not well.
+type Found = (Instant, (bool, Vec<Degraded>));
+
+impl LastReadiness {
+    const FRESH: Duration = Duration::from_millis(500);
+
+    async fn get(&self, find_out: impl Future<Output = (bool, Vec<Degraded>)>) -> (bool, Vec<Degraded>) {
+        let mut last = self.0.lock().await;
+        if let Some((at, found)) = last.as_ref()
+            && at.elapsed() < Self::FRESH
+        {
+            return found.clone();
+        }
+        let found = find_out.await;
+        *last = Some((Instant::now(), found.clone()));
+        found
+    }
 }
 
 /// The journal's size, if an entry could be appended now.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::WebState;
 use super::auth::{May, PostWebhooks};
+use super::body::Timely;
 use super::error::{Error, Problem, Refused, Result};
 use crate::intake;
 
@@ -38,6 +40,7 @@ struct Acknowledged {
     responses(
         (status = 200, description = "Journaled and durable", body = Acknowledged),
         (status = 400, description = "The body broke off", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Over 256 KiB", body = Problem, content_type = "application/problem+json"),
         Refused,
     ),
@@ -46,12 +49,18 @@ struct Acknowledged {
 async fn doubletick(
     may: May<PostWebhooks>,
     State(state): State<WebState>,
-    body: std::result::Result<Bytes, BytesRejection>,
+    body: Timely<Bytes, BytesRejection>,
 ) -> Result<Json<Acknowledged>> {
-    let body = body.map_err(|rejection| match rejection.status().as_u16() {
-        413 => Error::TooLarge,
-        _ => Error::BadRequest("The body broke off on its way; nothing was taken.".into()),
-    })?;
+    let body = match body {
+        Timely::Here(body) => body,
+        Timely::Unreadable(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return Err(Error::TooLarge);
+        }
+        Timely::Unreadable(_) => {
+            return Err(Error::BadRequest("The body broke off on its way; nothing was taken: send it again.".into()));
+        }
+        Timely::Late => return Err(Error::TooSlow),
+    };
     let done = intake::receive(&state.app.journal, &may.identity.actor(), &body).await.inspect_err(|_| {
         metrics::counter!("callvault_webhooks_pushed_back_total").increment(1);
     })?;

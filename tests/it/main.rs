@@ -15,6 +15,7 @@ mod events;
 mod export;
 mod fake_doubletick;
 mod flags;
+mod hostile;
 mod http;
 mod journal;
 mod leftovers;

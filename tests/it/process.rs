@@ -63,6 +63,7 @@ pub struct ProcessApp {
     pub url: String,
     dir: TempDir,
     child: Option<Child>,
+    log_filter: &'static str,
 }
 
 impl ProcessApp {
@@ -71,9 +72,15 @@ impl ProcessApp {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::fetching_from("debug,sqlx=info", &[], settings).await
+    }
+
+    /// The same with a `RUST_LOG` of its own, and with more hosts to fetch from than the sender's.
+    pub async fn fetching_from(log_filter: &'static str, hosts: &[&str], settings: &[(&str, &str)]) -> Self {
         let (dir, sender) = (tempfile::tempdir().unwrap(), FakeDoubleTick::start().await);
-        app::write_config(dir.path(), &sender, settings);
-        let mut this = Self { sender, client: client(), url: String::new(), dir, child: None };
+        let hosts = format!("{:?}", [&[sender.address.as_str()], hosts].concat());
+        app::write_config(dir.path(), &sender, &[settings, &[("recordings.hosts", &hosts)]].concat());
+        let mut this = Self { sender, client: client(), url: String::new(), dir, child: None, log_filter };
         this.serve().await;
         this
     }
@@ -83,7 +90,7 @@ impl ProcessApp {
         let log = File::options().append(true).create(true).open(self.log_file()).unwrap();
         let mut command = program();
         command.arg("--config").arg(self.config_file()).arg("serve").current_dir(self.dir.path());
-        command.env("CALLVAULT_BOOTSTRAP__TOKENS", app::tokens()).env("RUST_LOG", "debug,sqlx=info");
+        command.env("CALLVAULT_BOOTSTRAP__TOKENS", app::tokens()).env("RUST_LOG", self.log_filter);
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let holder = format!("process {} at ", child.id());
         assert!(self.child.replace(child).is_none(), "it runs already");

@@ -96,7 +96,11 @@ async fn journal(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -
             // A call id as the sender writes it, or a subject as entries have it: only one of them can exist.
             "subject" => filter.subjects = vec![call_key(&value), value.into_owned()],
             "kind" => filter.kind = Some(read_kind(&value)?),
-            _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}."))),
+            _ => {
+                return Err(Error::BadRequest(format!(
+                    "There is no parameter {name:?}; /docs lists those that there are."
+                )));
+            }
         }
     }
     let mut page = Page::of(limit);
@@ -120,7 +124,11 @@ async fn quarantine(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri
         match &*name {
             "before" => before = number(&name, &value)?,
             "limit" => limit = read_limit(&value)?,
-            _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}."))),
+            _ => {
+                return Err(Error::BadRequest(format!(
+                    "There is no parameter {name:?}; /docs lists those that there are."
+                )));
+            }
         }
     }
     let mut page = Page::of(limit);
@@ -186,7 +194,8 @@ impl EntryView {
 }
 
 fn number(name: &str, value: &str) -> Result<u64> {
-    value.parse().map_err(|_| Error::BadRequest(format!("{name}: give a whole number.")))
+    let number = value.parse().ok().filter(|number: &u64| i64::try_from(*number).is_ok());
+    number.ok_or_else(|| Error::BadRequest(format!("{name}: give a whole number.")))
 }
 
 fn read_limit(value: &str) -> Result<u64> {
