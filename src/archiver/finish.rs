@@ -11,6 +11,7 @@ use super::work::Job;
 use super::{Archive, ArchiveError, vcon};
 use crate::calls::Facts;
 use crate::calls::records::{ArchiveReceipt, AudioRecord, Intent};
+use crate::fault;
 use crate::intake::call_key;
 use crate::journal::{Body, Kind, NewEntry};
 use crate::objects::{Content, ObjectInfo, ObjectKey};
@@ -19,6 +20,7 @@ impl Archive {
     /// Brings a recording from the spool or from an interrupted run to its receipt.
     pub(super) async fn finish(&self, job: &Job, facts: &Facts, staged: Staged) -> Result<(), ArchiveError> {
         let sha256 = hex::encode(staged.sha256);
+        fault::point("archiver.hashed");
         if self.finish_as_twin(job, facts, &sha256).await? {
             return Ok(());
         }
@@ -34,9 +36,11 @@ impl Archive {
             }
             None => self.intend(job, facts, &staged).await?,
         };
+        fault::point("archiver.intended");
         let content = Content::File { path: staged.path.clone(), size: staged.size, sha256: staged.sha256 };
         let stored =
             self.store.put_new(&ObjectKey::Journaled(intent.object_key.clone()), content, intent.retain_until).await?;
+        fault::point("archiver.stored");
         self.seal(job, &intent, stored).await
     }
 
@@ -57,6 +61,7 @@ impl Archive {
         let record = Content::Bytes(Bytes::from(record));
         let record =
             self.store.put_new(&ObjectKey::Journaled(intent.vcon_key.clone()), record, intent.retain_until).await?;
+        fault::point("archiver.record_stored");
         let receipt = ArchiveReceipt {
             call_id: intent.call_id.clone(),
             source: intent.source.clone(),

@@ -18,6 +18,10 @@ use crate::intake::MAX_BODY_BYTES;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// No request waits longer for the head of its answer, whatever hangs behind it. It may have been carried out: whoever
+/// asks again must be able to.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
 /// The whole application.
 pub fn router(state: WebState) -> Router {
     let (documented, document) = openapi::documented(vec![webhooks::router(), api::router(), system::router()]);
@@ -27,6 +31,7 @@ pub fn router(state: WebState) -> Router {
         .fallback(pages::nothing_here)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed });
     all.layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(answer_in_time))
         .layer(middleware::from_fn(measure))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(fixed_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -43,6 +48,11 @@ fn fixed_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer
 /// A fault of ours costs one request, not the server.
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Error::Internal("a handler panicked".into()).into_response()
+}
+
+async fn answer_in_time(request: Request, next: Next) -> Response {
+    let late = |_| Error::Busy("A part of the archive does not answer in time.".into()).into_response();
+    tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await.unwrap_or_else(late)
 }
 
 /// Time to answer, by route (never by address: those hold ids) and status class.

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::WebState;
 use super::auth::{May, PostWebhooks};
 use super::error::{Error, Problem, Refused, Result};
-use crate::intake;
+use crate::{fault, intake};
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new().routes(routes!(doubletick))
@@ -52,8 +52,10 @@ async fn doubletick(
         413 => Error::TooLarge,
         _ => Error::BadRequest("The body broke off on its way; nothing was taken.".into()),
     })?;
+    fault::point("webhook.read");
     let done = intake::receive(&state.app.journal, &may.identity.actor(), &body).await.inspect_err(|_| {
         metrics::counter!("callvault_webhooks_pushed_back_total").increment(1);
     })?;
+    fault::point("webhook.answer");
     Ok(Json(Acknowledged { seq: done.seq, quarantined: done.quarantined }))
 }
