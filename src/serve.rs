@@ -117,7 +117,6 @@ async fn prepare(
         health: app.health.clone(),
     });
     let worker = Arc::new(Worker::new(Arc::clone(&archive), node_name(&app.config.data_dir)?)?);
-    worker.recover().await?;
     let analyser = Arc::new(Analyser(archive));
     let follower = Arc::new(Follower {
         journal: app.journal.clone(),

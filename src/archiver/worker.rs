@@ -40,8 +40,9 @@ pub struct Worker {
     leftovers: AtomicBool,
 }
 
-/// The part of the archive's health that is this worker's.
+/// The parts of the archive's health that are this worker's.
 const PART: &str = "recordings";
+const QUEUE: &str = "recording queue";
 
 /// What became of one attempt.
 enum Outcome {
@@ -78,7 +79,7 @@ impl Worker {
     ///
     /// # Errors
     /// The database or the spool can't be used.
-    pub async fn recover(&self) -> Result<(), ArchiveError> {
+    async fn recover(&self) -> Result<(), ArchiveError> {
         let mut freed = 0;
         for (call_seq, source) in work::leased_by(&self.archive.db, &self.owner).await? {
             if !self.under_way().contains(&(call_seq, source.clone())) {
@@ -110,14 +111,19 @@ impl Worker {
         let slots = Arc::new(Semaphore::new(self.archive.settings.concurrency));
         let tasks = TaskTracker::new();
         let mut grown = self.archive.journal.watch();
+        // From the process before this one, or from before a panic.
+        self.leftovers.store(true, Ordering::Relaxed);
         loop {
             grown.mark_unchanged();
             let wait = match self.start_due(&slots, &tasks, &cancel).await {
-                Ok(()) => POLL,
+                Ok(()) => {
+                    self.archive.health.clear(QUEUE);
+                    POLL
+                }
                 Err(error) => {
                     tracing::error!(%error, "due recordings could not be claimed; trying again");
                     self.leftovers.store(true, Ordering::Relaxed);
-                    self.archive.health.report(PART, "due recordings can't be claimed: see the log");
+                    self.archive.health.report(QUEUE, "due recordings can't be claimed: see the log");
                     BACK_OFF
                 }
             };
@@ -142,7 +148,6 @@ impl Worker {
         let lease = self.lease();
         if self.leftovers.swap(false, Ordering::Relaxed) {
             self.recover().await?;
-            self.archive.health.clear(PART);
         }
         loop {
             let Ok(first) = Arc::clone(slots).acquire_owned().await else { return Ok(()) };

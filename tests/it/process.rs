@@ -4,18 +4,20 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callvault::app::App;
 use callvault::clock::Clock;
+use callvault::config::Config;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::app::{self, AUDITOR, INGEST, Parts};
 use crate::fake_doubletick::FakeDoubleTick;
-use crate::http::{Answer, client, encoded, eventually};
+use crate::http::{Answer, PATIENCE, client, encoded, eventually};
 use crate::leftovers;
+use crate::place::Place;
 
 /// The program with an environment of its own: nothing of ours leaks in.
 pub fn program() -> Command {
@@ -56,6 +58,15 @@ pub fn kill_now(pid: Pid) {
     kill_process(pid, Signal::KILL).unwrap();
 }
 
+/// How far a server came that was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Ready,
+    Ended(ExitStatus),
+    /// It runs and is not ready.
+    Stuck,
+}
+
 /// An archive served by the program.
 pub struct ProcessApp {
     pub sender: FakeDoubleTick,
@@ -63,6 +74,7 @@ pub struct ProcessApp {
     pub url: String,
     dir: TempDir,
     child: Option<Child>,
+    place: Place,
 }
 
 impl ProcessApp {
@@ -71,44 +83,80 @@ impl ProcessApp {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let (dir, sender) = (tempfile::tempdir().unwrap(), FakeDoubleTick::start().await);
-        app::write_config(dir.path(), &sender, settings);
-        let mut this = Self { sender, client: client(), url: String::new(), dir, child: None };
+        let mut this = Self::stopped(settings).await;
         this.serve().await;
         this
     }
 
+    /// An archive that nobody serves yet.
+    pub async fn stopped(settings: &[(&str, &str)]) -> Self {
+        let (dir, sender) = (tempfile::tempdir().unwrap(), FakeDoubleTick::start().await);
+        app::write_config(dir.path(), &sender, settings);
+        Self { sender, client: client(), url: String::new(), dir, child: None, place: Place::Here }
+    }
+
+    /// Has the server run in another place, as far as mounts go. It must not run yet.
+    pub fn live_in(&mut self, place: Place) {
+        self.place = place;
+    }
+
     /// Starts the server, which must not run.
     pub async fn serve(&mut self) {
+        let started = self.try_serve("").await;
+        assert_eq!(started, Start::Ready, "{}", self.log());
+    }
+
+    /// Starts the server with faults in the language of the crate `fail`, and tells how far it came.
+    pub async fn try_serve(&mut self, faults: &str) -> Start {
         let log = File::options().append(true).create(true).open(self.log_file()).unwrap();
-        let mut command = program();
+        let mut command = self.place.enter(program());
         command.arg("--config").arg(self.config_file()).arg("serve").current_dir(self.dir.path());
         command.env("CALLVAULT_BOOTSTRAP__TOKENS", app::tokens()).env("RUST_LOG", "debug,sqlx=info");
+        if !faults.is_empty() {
+            command.env("FAILPOINTS", faults);
+        }
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let holder = format!("process {} at ", child.id());
+        let holder = format!("process {} at http://", child.id());
         assert!(self.child.replace(child).is_none(), "it runs already");
-        // The lock file tells who serves, and where.
+        // The lock file tells who serves, and where. Before it listens it holds the lock for a moment already.
         let lock = self.data_dir().join("serve.lock");
-        let address = || async {
-            let text = std::fs::read_to_string(&lock).ok()?;
-            let address = text.strip_suffix('\n')?.strip_prefix(&holder)?;
-            // Before it listens it holds the lock for a moment already.
-            address.starts_with("http://").then(|| address.to_owned())
-        };
-        self.url = eventually("the server starts", address).await;
-        let ready = || async {
-            let answer = self.client.get(format!("{}/readyz", self.url)).send().await;
-            answer.is_ok_and(|answer| answer.status() == 200).then_some(())
-        };
-        eventually("the server is ready", ready).await;
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(status) = self.ended() {
+                return Start::Ended(status);
+            }
+            let text = std::fs::read_to_string(&lock).unwrap_or_default();
+            if let Some(address) = text.strip_suffix('\n').and_then(|text| text.strip_prefix(&holder)) {
+                self.url = format!("http://{address}");
+                let answer = self.client.get(format!("{}/readyz", self.url)).send().await;
+                if answer.is_ok_and(|answer| answer.status() == 200) {
+                    return Start::Ready;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        Start::Stuck
+    }
+
+    /// How the server ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
     }
 
     pub fn config_file(&self) -> PathBuf {
         self.dir.path().join("callvault-test.toml")
     }
 
+    /// Its data directory, as this process sees it.
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.place.path(&self.dir.path().join("data"))
+    }
+
+    /// Its configuration, as this process sees its folders.
+    fn config(&self) -> Config {
+        Config { data_dir: self.data_dir(), ..app::load(&self.config_file(), "") }
     }
 
     fn log_file(&self) -> PathBuf {
@@ -153,13 +201,23 @@ impl ProcessApp {
         eventually(&format!("the recording of {call_id} is {state}"), probe).await
     }
 
+    /// Runs a command where the server lives.
     pub async fn cli(&self, args: &[&str]) -> Output {
-        cli(&self.config_file(), args).await
+        let mut command = self.place.enter(program());
+        command.arg("--config").arg(self.config_file()).args(args).current_dir(self.dir.path());
+        run(command).await
     }
 
     /// The server's process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("it runs"))
+    }
+
+    /// Kills the server where it stands, if it still does.
+    pub fn kill_if_alive(&mut self) {
+        if self.ended().is_none() {
+            self.kill();
+        }
     }
 
     /// Kills the server where it stands.
@@ -175,7 +233,8 @@ impl ProcessApp {
         let pid = Pid::from_child(&child);
         kill_process(pid, Signal::TERM).unwrap();
         let mut ended = None;
-        for _ in 0..400 {
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_secs(10) {
             ended = child.try_wait().unwrap();
             if ended.is_some() {
                 break;
@@ -188,17 +247,27 @@ impl ProcessApp {
 
     /// Waits until there is nothing left to do.
     pub async fn settle(&self) {
-        let app = App::open_existing(app::load(&self.config_file(), ""), Clock::system()).await.unwrap();
-        let parts = Parts::of(&app);
-        eventually("everything is settled", || async { parts.is_settled().await.then_some(()) }).await;
+        assert!(self.settled_within(PATIENCE).await, "everything is settled within {PATIENCE:?}");
+    }
+
+    /// Whether there is nothing left to do, now or within some time.
+    pub async fn settled_within(&self, patience: Duration) -> bool {
+        let app = App::open_existing(self.config(), Clock::system()).await.unwrap();
+        let (parts, started) = (Parts::of(&app), Instant::now());
+        let mut settled = parts.is_settled().await;
+        while !settled && started.elapsed() < patience {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            settled = parts.is_settled().await;
+        }
         app.db.close().await;
+        settled
     }
 
     /// Settles, stops the server, and checks that nothing was left half-way.
     pub async fn finish(mut self) {
         self.settle().await;
         assert_eq!(self.terminate().await.code(), Some(0));
-        leftovers::check(app::load(&self.config_file(), "")).await;
+        leftovers::check(self.config()).await;
     }
 }
 
