@@ -126,7 +126,7 @@ async fn without_room_in_the_spool_recordings_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_the_index_calls_are_kept_and_found_later() {
-    let app = with_small("index", 4).await;
+    let app = with_small("index", 64).await;
     app.post(&call(&app, 0)).await;
     app.settle().await;
     let full = Filler::on(&app.data_dir().join("index"));
