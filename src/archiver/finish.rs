@@ -3,6 +3,7 @@
 //! Every step can be run again: a crash between any two is repaired by running the same steps once more.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
@@ -82,7 +83,7 @@ impl Archive {
     }
 
     async fn intend(&self, job: &Job, facts: &Facts, staged: &Staged) -> Result<Intent, ArchiveError> {
-        let kept = self.policies.kept(facts);
+        let kept = self.policies.kept(facts, self.journaled(facts).await?);
         let (sha256, now) = (hex::encode(staged.sha256), self.clock.now());
         // The day of the call's end, else of its receipt, as the retention sees it.
         let day = self.policies.basis(facts).from.to_zoned(TimeZone::UTC).date();
@@ -119,6 +120,14 @@ impl Archive {
         };
         self.journal_json(Kind::RecordingIntended, &job.call_id, &intent).await?;
         Ok(intent)
+    }
+
+    /// The journal's time of the entry from which the call's receipt is taken.
+    async fn journaled(&self, facts: &Facts) -> Result<Option<Timestamp>, ArchiveError> {
+        let received = facts.final_received.unwrap_or(facts.first_received);
+        let entries = self.journal.about(&call_key(&facts.call_id), facts.last_seq).await?;
+        let mut entries = entries.iter().map(|record| &record.entry);
+        Ok(entries.find(|entry| entry.received().as_microsecond() == received).map(|entry| entry.at))
     }
 
     pub(super) async fn journal_json(

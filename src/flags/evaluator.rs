@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::rules::{Finding, Rule, evaluate};
 use crate::calls::records::FlagRecord;
 use crate::calls::{Calls, Facts};
-use crate::clock::Clock;
+use crate::clock::{AHEAD, Clock};
 use crate::config::FlagThresholds;
 use crate::db::{Arg, Db, Error as DbError};
 use crate::fault;
@@ -110,7 +110,8 @@ impl Evaluator {
         let now = self.clock.now().as_microsecond();
         let before = |limit: Duration| now.saturating_sub(i64::try_from(limit.as_micros()).unwrap_or(i64::MAX));
         let (opened, awaited) = (before(self.thresholds.call_overdue), before(self.thresholds.recording_overdue));
-        let facts = self.calls.overdue(opened, awaited, ROUND).await?;
+        let ahead = now.saturating_add(i64::try_from(AHEAD.as_micros()).unwrap_or(i64::MAX));
+        let facts = self.calls.overdue(opened, awaited, ahead, ROUND).await?;
         self.judge(&facts).await
     }
 

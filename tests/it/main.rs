@@ -9,6 +9,7 @@ mod access;
 mod app;
 mod browser;
 mod cli;
+mod clock;
 mod crash;
 mod db;
 mod disk_full;

@@ -24,6 +24,7 @@ const OPERATIONS: &[&str] = &[
     "store.lock_staged",
     "store.locked",
     "store.durable",
+    "spool.open",
     "spool.create",
     "spool.write",
     "spool.flush",
@@ -37,25 +38,43 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
+    /// On an archive whose server was killed in the middle, in which a part of the work is to take up what was interrupted.
+    interrupted: bool,
     operation: &'static str,
     kind: &'static str,
     /// Operations of this sort that go well before.
     before: u64,
 }
 
-/// The faultless run: its outcome, and how many operations of each sort it takes.
-async fn faultless() -> (Vec<Value>, Vec<(&'static str, u64)>) {
-    let mut app = ProcessApp::with(SETTINGS).await;
+/// An archive that nobody serves: a new one, or one whose server was killed when it had said where a recording will be.
+async fn archive(interrupted: bool) -> (ProcessApp, Deliveries) {
+    let mut app = ProcessApp::stopped(SETTINGS).await;
     let mut deliveries = Deliveries::of_every_kind(&app);
+    if interrupted {
+        assert_eq!(app.try_serve("archiver.intended=1*off->return(kill)").await, Start::Ready);
+        deliveries.send(&mut app, SETTLED_WITHIN).await;
+        let gone = async {
+            while app.is_running() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(SETTLED_WITHIN, gone).await.expect("it is killed");
+    }
+    (app, deliveries)
+}
+
+/// The faultless run: its outcome, and how many operations of each sort it takes.
+async fn faultless(interrupted: bool) -> (Vec<Value>, Vec<(&'static str, u64)>) {
+    let (mut app, mut deliveries) = archive(interrupted).await;
+    app.serve().await;
     assert!(deliveries.send(&mut app, SETTLED_WITHIN).await);
     app.settle().await;
-    let (outcome, metrics) = (outcome(&app).await, app.get("/metrics").await.text());
-    let counted = OPERATIONS.iter().map(|operation| {
-        let name = format!("callvault_fault_points{{point=\"{operation}\"}} ");
-        let count = metrics.lines().find_map(|line| line.strip_prefix(&name)).and_then(|count| count.parse().ok());
-        (*operation, count.unwrap_or_default())
-    });
-    let counted: Vec<_> = counted.collect();
+    let mut counted = Vec::new();
+    for operation in OPERATIONS {
+        let count = app.metric(&format!("callvault_fault_points{{point=\"{operation}\"}}")).await;
+        counted.push((*operation, count as u64));
+    }
+    let outcome = outcome(&app).await;
     finish(app, &deliveries).await;
     (outcome, counted)
 }
@@ -67,9 +86,8 @@ fn kinds(operation: &str) -> &'static [&'static str] {
 }
 
 async fn breaks(case: Case, expected: &[Value]) {
-    let Case { operation, kind, before } = case;
-    let mut app = ProcessApp::stopped(SETTINGS).await;
-    let mut deliveries = Deliveries::of_every_kind(&app);
+    let Case { interrupted, operation, kind, before } = case;
+    let (mut app, mut deliveries) = archive(interrupted).await;
     let faults = match before {
         0 => format!("{operation}=1*return({kind});patience=return(1500)"),
         before => format!("{operation}={before}*off->1*return({kind});patience=return(1500)"),
@@ -102,13 +120,18 @@ async fn breaks(case: Case, expected: &[Value]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_operation_breaks_the_end_is_the_same() {
-    let (expected, counted) = faultless().await;
+    let ((expected, fresh), (same, interrupted)) = tokio::join!(faultless(false), faultless(true));
+    assert_eq!(expected, same, "an interruption changes nothing");
     let mut cases = Vec::new();
-    for (operation, count) in counted {
-        assert!(count > 0, "{operation} is used");
-        for kind in kinds(operation) {
-            cases.extend((0..count).map(|before| Case { operation, kind, before }));
+    for (interrupted, counted) in [(false, &fresh), (true, &interrupted)] {
+        for (operation, count) in counted {
+            for kind in kinds(operation) {
+                cases.extend((0..*count).map(|before| Case { interrupted, operation, kind, before }));
+            }
         }
+    }
+    for (operation, (once, again)) in OPERATIONS.iter().zip(fresh.iter().zip(&interrupted)) {
+        assert!(once.1 + again.1 > 0, "{operation} is used");
     }
     let (knobs, all) = (Knobs::read(), cases.len());
     let chosen = knobs.choose(cases, OPERATIONS.len());

@@ -75,6 +75,7 @@ pub struct ProcessApp {
     dir: TempDir,
     child: Option<Child>,
     place: Place,
+    kept: bool,
 }
 
 impl ProcessApp {
@@ -92,7 +93,12 @@ impl ProcessApp {
     pub async fn stopped(settings: &[(&str, &str)]) -> Self {
         let (dir, sender) = (tempfile::tempdir().unwrap(), FakeDoubleTick::start().await);
         app::write_config(dir.path(), &sender, settings);
-        Self { sender, client: client(), url: String::new(), dir, child: None, place: Place::Here }
+        Self { sender, client: client(), url: String::new(), dir, child: None, place: Place::Here, kept: false }
+    }
+
+    /// Leaves everything behind where the test fails: what took hundreds of rounds can't be had again easily.
+    pub fn keep_where_it_fails(&mut self) {
+        self.kept = true;
     }
 
     /// Has the server run in another place, as far as mounts go. It must not run yet.
@@ -138,7 +144,11 @@ impl ProcessApp {
         Start::Stuck
     }
 
-    /// How the server ended, if it did.
+    pub fn is_running(&mut self) -> bool {
+        self.ended().is_none() && self.child.is_some()
+    }
+
+    /// How the server ended, if it did; told once.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().unwrap()?;
         self.child = None;
@@ -178,8 +188,13 @@ impl ProcessApp {
         Answer::of(self.client.get(format!("{}{path}", self.url)).bearer_auth(AUDITOR)).await
     }
 
+    /// A GET that must go well, again where a part is out of reach for a moment.
     pub async fn json(&self, path: &str) -> Value {
-        self.get(path).await.ok()
+        let probe = || async {
+            let answer = self.get(path).await;
+            (answer.status != 503).then(|| answer.ok())
+        };
+        eventually(path, probe).await
     }
 
     /// Posts a webhook; `None` where no answer came, and so nothing is acknowledged.
@@ -306,6 +321,10 @@ impl ProcessApp {
 
 impl Drop for ProcessApp {
     fn drop(&mut self) {
+        if self.kept && std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("kept to be looked at: {}", self.dir.path().display());
+        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();

@@ -78,7 +78,7 @@ impl Deliveries {
             if self.waiting().is_empty() {
                 return true;
             }
-            if app.ended().is_some() || started.elapsed() > patience {
+            if !app.is_running() || started.elapsed() > patience {
                 return false;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

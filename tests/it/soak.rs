@@ -1,6 +1,7 @@
 //! One archive under load whose server is killed again and again, at random moments and at random points. In `make test`
 //! a few times; `make soak` does it 200 times.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -109,13 +110,36 @@ async fn round(app: &mut ProcessApp, deliveries: &mut Deliveries, random: &mut f
     false
 }
 
+/// How often the search finds each call, and how many it says there are.
+async fn found(app: &ProcessApp) -> (BTreeMap<String, u32>, u64) {
+    let (mut found, mut cursor) = (BTreeMap::new(), String::new());
+    loop {
+        let page = app.json(&format!("/api/v1/calls?limit=500{cursor}")).await;
+        for call in page["calls"].as_array().unwrap() {
+            *found.entry(call["call_id"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={}", crate::http::encoded(next)),
+            None => return (found, page["total"].as_u64().unwrap()),
+        }
+    }
+}
+
 /// Everything that must be true of a served archive in which everything was sent.
 async fn check(app: &mut ProcessApp, deliveries: &mut Deliveries, calls: u32) {
     app.serve().await;
     assert!(deliveries.send(app, Duration::from_secs(60)).await, "all is taken: {}", tail(app));
     assert!(app.settled_within(Duration::from_secs(120)).await, "settled: {}", tail(app));
     deliveries.check_journal(app).await;
-    assert_eq!(app.json("/api/v1/calls?limit=1").await["total"], calls, "every call once");
+    let (found, total) = found(app).await;
+    let expected: BTreeMap<String, u32> = (0..calls).map(|n| (format!("call_{n}"), 1)).collect();
+    let wrong: Vec<_> = found.iter().filter(|(id, times)| expected.get(*id) != Some(*times)).collect();
+    assert_eq!(
+        (found.len(), total, wrong),
+        (expected.len(), u64::from(calls), vec![]),
+        "every call once: {}",
+        tail(app)
+    );
     for n in 0..calls {
         let call = app.json(&format!("/api/v1/calls/call_{n}")).await;
         let expected = hex::encode(Sha256::digest(recording(n)));
@@ -133,6 +157,7 @@ async fn killed_again_and_again() {
     eprintln!("soak: {rounds} kills; {}", knobs.again());
     let mut random = fastrand::Rng::with_seed(knobs.seed);
     let mut app = ProcessApp::stopped(&[]).await;
+    app.keep_where_it_fails();
     let (mut deliveries, mut at_points, began) = (Deliveries::default(), 0, Instant::now());
     for n in 0..rounds {
         add_calls(&app, &mut deliveries, &mut random, n);
