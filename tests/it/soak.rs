@@ -85,7 +85,7 @@ fn add_calls(app: &ProcessApp, deliveries: &mut Deliveries, random: &mut fastran
 /// Serves, sends, and kills; `true` where the server died at the point.
 async fn round(app: &mut ProcessApp, deliveries: &mut Deliveries, random: &mut fastrand::Rng) -> bool {
     let point = POINTS[random.usize(0..POINTS.len())];
-    let faults = if random.bool() { format!("{point}={}*off->return(kill)", random.u32(1..30)) } else { String::new() };
+    let faults = if random.bool() { format!("{point}={}*off->return(kill)", random.u32(1..12)) } else { String::new() };
     let life = Duration::from_millis(random.u64(1..2500));
     match app.try_serve(&faults).await {
         Start::Ready => {}
