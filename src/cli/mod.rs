@@ -89,6 +89,8 @@ enum Found {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "failpoints")]
+    let _scenario = crate::fault::scenario();
     // The demo prints for people; what it logs is for those who ask.
     telemetry::start_logging(if matches!(cli.command, Command::Demo) { "warn" } else { "info,tantivy=warn" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
@@ -36,7 +37,16 @@ impl Db {
             .pragma("wal_autocheckpoint", WAL_PAGES)
             .row_buffer_size(ROW_BUFFER)
             .busy_timeout(BUSY_TIMEOUT);
-        let write = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        // SQLite ends a transaction by itself when the disk is full; the driver then takes the connection to be within one
+        // for ever. It is the only one that writes: it has to make room for another.
+        let write = SqlitePoolOptions::new().max_connections(1).after_release(|connection, _| {
+            Box::pin(async move {
+                // Only after this the rollback of a dropped transaction is carried out.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        });
+        let write = write.connect_with(options.clone()).await?;
         let read = SqlitePoolOptions::new().max_connections(SQLITE_READERS).connect_lazy_with(options);
         Ok(Self::Sqlite { write, read })
     }

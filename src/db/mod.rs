@@ -8,19 +8,30 @@ mod connect;
 mod migrate;
 mod value;
 
+use std::time::Duration;
+
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Executor, PgPool, Postgres, Sqlite, SqlitePool};
 use value::Bind;
 
+use crate::fault;
+
 pub use migrate::SCHEMA_VERSION;
 pub use value::{Arg, Row, Sql, text_safe};
+
+/// How long one step of a transaction may take: longer than the wait for another process's lock.
+const STEP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a query outside of transactions may take: some look at every row.
+const QUERY_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What went wrong between us and the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the database could not be used: {0}")]
     Sqlx(#[from] sqlx::Error),
+    #[error("the database did not answer within {0:?}: see whether it, or the disk below it, is stuck")]
+    TimedOut(Duration),
     #[error("the database has schema version {found}, this program knows up to {known}: use a newer callvault")]
     NewerSchema { found: i64, known: i64 },
     #[error("the database has schema version {found}, this program needs {known}: run callvault migrate")]
@@ -50,7 +61,8 @@ impl Error {
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::Tls(_)
                 | sqlx::Error::WorkerCrashed,
-            ) => true,
+            )
+            | Self::TimedOut(_) => true,
             _ => false,
         }
     }
@@ -74,6 +86,19 @@ impl Error {
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Sqlx(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Sqlx(error.into())
+    }
+}
+
+/// Everything that is asked of the database comes by here: what never answers must not hold up who asks for ever.
+async fn bounded<T>(name: &'static str, patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let patience = fault::patience(patience);
+    let answer = tokio::time::timeout(patience, fault::operation(name, work)).await;
+    answer.unwrap_or(Err(Error::TimedOut(patience)))
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -111,10 +136,13 @@ impl Db {
     /// # Errors
     /// The database can't be reached, or stays locked longer than its busy timeout.
     pub async fn begin(&self) -> Result<Tx> {
-        Ok(match self {
-            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("begin immediate").await?),
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
-        })
+        let begin = async {
+            Ok(match self {
+                Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("begin immediate").await?),
+                Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            })
+        };
+        bounded("database.begin", STEP_PATIENCE, begin).await
     }
 
     /// All rows of a query that only reads.
@@ -123,16 +151,19 @@ impl Db {
     /// As the database reports them.
     pub async fn fetch_all(&self, sql: impl Into<Sql>, params: &[Arg]) -> Result<Vec<Row>> {
         let sql = sql.into();
-        Ok(match self {
-            Self::Sqlite { read, .. } => {
-                let rows = run!(read, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
-                rows.into_iter().map(Row::Sqlite).collect()
-            }
-            Self::Postgres(pool) => {
-                let rows = run!(pool, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
-                rows.into_iter().map(Row::Postgres).collect()
-            }
-        })
+        let query = async {
+            Ok(match self {
+                Self::Sqlite { read, .. } => {
+                    let rows = run!(read, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
+                    rows.into_iter().map(Row::Sqlite).collect()
+                }
+                Self::Postgres(pool) => {
+                    let rows = run!(pool, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
+                    rows.into_iter().map(Row::Postgres).collect()
+                }
+            })
+        };
+        bounded("database.query", QUERY_PATIENCE, query).await
     }
 
     /// The first row, if any.
@@ -183,16 +214,19 @@ impl Tx {
     /// As the database reports them.
     pub async fn fetch_all(&mut self, sql: impl Into<Sql>, params: &[Arg]) -> Result<Vec<Row>> {
         let sql = sql.into();
-        Ok(match self {
-            Self::Sqlite(tx) => {
-                let rows = run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
-                rows.into_iter().map(Row::Sqlite).collect()
-            }
-            Self::Postgres(tx) => {
-                let rows = run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
-                rows.into_iter().map(Row::Postgres).collect()
-            }
-        })
+        let query = async {
+            Ok(match self {
+                Self::Sqlite(tx) => {
+                    let rows = run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
+                    rows.into_iter().map(Row::Sqlite).collect()
+                }
+                Self::Postgres(tx) => {
+                    let rows = run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
+                    rows.into_iter().map(Row::Postgres).collect()
+                }
+            })
+        };
+        bounded("database.fetch", STEP_PATIENCE, query).await
     }
 
     /// The first row, if any.
@@ -209,14 +243,17 @@ impl Tx {
     /// As the database reports them.
     pub async fn execute(&mut self, sql: impl Into<Sql>, params: &[Arg]) -> Result<u64> {
         let sql = sql.into();
-        Ok(match self {
-            Self::Sqlite(tx) => {
-                run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, execute)?.rows_affected()
-            }
-            Self::Postgres(tx) => {
-                run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, execute)?.rows_affected()
-            }
-        })
+        let statement = async {
+            Ok(match self {
+                Self::Sqlite(tx) => {
+                    run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, execute)?.rows_affected()
+                }
+                Self::Postgres(tx) => {
+                    run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, execute)?.rows_affected()
+                }
+            })
+        };
+        bounded("database.execute", STEP_PATIENCE, statement).await
     }
 
     /// Writes many rows with few statements: `head` ends where the rows begin, `tail` follows them. No row may have NULL in
@@ -269,11 +306,14 @@ impl Tx {
     /// # Errors
     /// After an error it is unknown whether the transaction took effect.
     pub async fn commit(self) -> Result<()> {
-        match self {
-            Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
-        }
-        Ok(())
+        let commit = async {
+            match self {
+                Self::Sqlite(tx) => tx.commit().await?,
+                Self::Postgres(tx) => tx.commit().await?,
+            }
+            Ok(())
+        };
+        bounded("database.commit", STEP_PATIENCE, commit).await
     }
 
     /// Runs a script of several statements without parameters.

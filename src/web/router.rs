@@ -7,16 +7,21 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+use super::error::Error;
 use super::{WebState, api, openapi, pages, system, webhooks};
 use crate::intake::MAX_BODY_BYTES;
 
 /// Nothing from outside, nothing inline, no frames.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// No request waits longer for the head of its answer, whatever hangs behind it. It may have been carried out: whoever
+/// asks again must be able to. Longer than a body may take (`body.rs`).
+const ANSWER_WITHIN: Duration = Duration::from_secs(25);
 
 /// The whole application.
 pub fn router(state: WebState) -> Router {
@@ -27,6 +32,7 @@ pub fn router(state: WebState) -> Router {
         .fallback(pages::nothing_here)
         .method_not_allowed_fallback(pages::not_with_this_method);
     all.layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(answer_in_time))
         .layer(middleware::from_fn(measure))
         .layer(middleware::from_fn(survive))
         .layer(fixed_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -44,6 +50,11 @@ fn fixed_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer
 async fn survive(request: Request, next: Next) -> Response {
     let page = pages::wants_page(request.uri().path(), request.headers());
     AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| pages::broken(page))
+}
+
+async fn answer_in_time(request: Request, next: Next) -> Response {
+    let late = |_| Error::Busy("A part of the archive does not answer in time.".into()).into_response();
+    tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await.unwrap_or_else(late)
 }
 
 /// Time to answer, by route (never by address: those hold ids) and status class.

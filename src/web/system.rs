@@ -61,6 +61,7 @@ async fn readyz(State(state): State<WebState>) -> Response {
 /// Whether webhooks can be taken, and what is not well.
 async fn readiness(state: &WebState) -> (bool, Vec<Degraded>) {
     let mut degraded = Vec::new();
+    degraded.extend(state.app.health.degraded().into_iter().map(|(part, why)| Degraded { part, why }));
     let size = writable_journal(state).await;
     let ready = size.is_ok();
     match size {
@@ -117,12 +118,16 @@ async fn writable_journal(state: &WebState) -> std::result::Result<u64, String> 
     if disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES {
         return Err("the disk of the data directory is full".into());
     }
-    match tokio::time::timeout(PATIENCE, state.app.db.begin()).await {
-        // Dropped at once: only that it could begin counts.
-        Ok(Ok(_)) => state.app.journal.size().await.map_err(|error| error.to_string()),
-        Ok(Err(error)) => Err(format!("the database can't be written: {error}")),
-        Err(_) => Err("the database stays locked".into()),
+    let held_up = state.app.journal.held_up();
+    if held_up > PATIENCE {
+        return Err(format!("the database has not taken the newest entries for {} s", held_up.as_secs()));
     }
+    let look = async {
+        // Dropped at once: only that it could begin counts.
+        state.app.db.begin().await.map_err(|error| format!("the database can't be written: {error}"))?;
+        state.app.journal.size().await.map_err(|error| error.to_string())
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| Err("the database stays locked".into()))
 }
 
 /// Metrics for Prometheus; any token but `ingest`, or none where `metrics_public` is on.

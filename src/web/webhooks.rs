@@ -14,7 +14,7 @@ use super::WebState;
 use super::auth::{May, PostWebhooks};
 use super::body::Timely;
 use super::error::{Error, Problem, Refused, Result};
-use crate::intake;
+use crate::{fault, intake};
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new().routes(routes!(doubletick))
@@ -61,8 +61,10 @@ async fn doubletick(
         }
         Timely::Late => return Err(Error::TooSlow),
     };
+    fault::point("webhook.read");
     let done = intake::receive(&state.app.journal, &may.identity.actor(), &body).await.inspect_err(|_| {
         metrics::counter!("callvault_webhooks_pushed_back_total").increment(1);
     })?;
+    fault::point("webhook.answer");
     Ok(Json(Acknowledged { seq: done.seq, quarantined: done.quarantined }))
 }

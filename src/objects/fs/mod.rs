@@ -23,6 +23,7 @@ use tokio_util::io::ReaderStream;
 
 use super::key::is_sound;
 use super::{ByteStream, Content, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use crate::fault;
 use durable::Staged;
 use sidecar::Sidecar;
 
@@ -82,6 +83,7 @@ impl FsStore {
         if !created && !same_bytes(&path, content)? {
             return Err(StoreError::Conflict(key.to_owned()));
         }
+        fault::step("store.linked")?;
         let size = fs::metadata(&path)?.len();
         // The link is made durable with the sidecar's name: both are in the same folder.
         let sidecar = match Sidecar::read(&path, key)? {
@@ -93,7 +95,9 @@ impl FsStore {
                 new
             }
         };
+        fault::step("store.locked")?;
         durable::sync_dir(folder)?;
+        fault::step("store.durable")?;
         Ok(sidecar.info(key, size))
     }
 
@@ -118,6 +122,7 @@ impl FsStore {
                 &staged.0
             }
         };
+        fault::step("store.synced")?;
         let linked = match fs::hard_link(source, path) {
             // The spool lies on another file system: the bytes have to be copied after all.
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
