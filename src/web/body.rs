@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequest, Request};
 
 /// How long a body may take. The largest has 256 KiB.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What came of reading a body: it, why it is none, or `Late`.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_may_be_slow_but_not_for_ever() {
-        assert!(matches!(dripping(10).await, Timely::Here(body) if body == "x".repeat(10)));
+        assert!(matches!(dripping(5).await, Timely::Here(body) if body == "x".repeat(5)));
         let start = tokio::time::Instant::now();
         assert!(matches!(dripping(100_000).await, Timely::Late));
         assert_eq!(start.elapsed(), PATIENCE);

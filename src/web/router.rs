@@ -21,7 +21,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// No request waits longer for the head of its answer, whatever hangs behind it. It may have been carried out: whoever
 /// asks again must be able to. Longer than a body may take (`body.rs`).
-const ANSWER_WITHIN: Duration = Duration::from_secs(25);
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// The whole application.
 pub fn router(state: WebState) -> Router {

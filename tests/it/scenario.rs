@@ -16,7 +16,7 @@ use crate::process::{ProcessApp, ended_with};
 /// Requests under way at the same time.
 const AT_ONCE: usize = 8;
 /// No request may wait longer for its answer, whatever hangs.
-const ANSWER_WITHIN: Duration = Duration::from_secs(14);
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// Settings under which nothing in a scenario is slow for its own sake.
 pub const SETTINGS: &[(&str, &str)] = &[("recordings.concurrency", "3")];
