@@ -1,6 +1,6 @@
 # make test: everything that a change has to pass, with all of its own set-up. The other targets are parts of it.
 
-.PHONY: test setup format lint licences unit soak schemathesis fuzz demo
+.PHONY: test setup format lint licences unit soak schemathesis fuzz bench demo
 
 test: setup format lint licences unit
 
@@ -42,6 +42,10 @@ FUZZ ?= payload query cursor walk config phone
 
 fuzz:
 	./fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ)
+
+# Every bench beside what it is compared with; writes the table of docs/PERFORMANCE.md. Wants a machine of its own.
+bench:
+	./benches/run.sh
 
 demo:
 	cargo run --release -- demo

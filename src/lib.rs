@@ -8,6 +8,7 @@ pub mod fault;
 pub mod config;
 pub mod telemetry;
 pub mod health;
+pub mod background;
 
 pub mod db;
 pub mod evidence;

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::TokenError;
 use crate::app::App;
 use crate::archiver::{Analyser, Archive, ArchiveError, Spool, Worker};
+use crate::background::Background;
 use crate::config::ConfigError;
 use crate::fault;
 use crate::flags::Evaluator;
@@ -63,8 +64,9 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
         store.clear_staging()?;
     }
     let app = Arc::new(app);
+    let background = Background::start()?;
     let workers = tokio::select! {
-        workers = prepare(&app, &metrics, &shutdown) => workers?,
+        workers = prepare(&app, &metrics, &background, &shutdown) => workers?,
         // Told to stop while something hangs that is needed for the start.
         () = shutdown.cancelled() => return Ok(()),
     };
@@ -89,6 +91,7 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
 async fn prepare(
     app: &Arc<App>,
     metrics: &PrometheusHandle,
+    background: &Background,
     shutdown: &CancellationToken,
 ) -> Result<TaskTracker, ServeError> {
     app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
@@ -124,17 +127,19 @@ async fn prepare(
     let tracker = TaskTracker::new();
     let cancel = || shutdown.clone();
     let (metrics, looked_at) = (metrics.clone(), Arc::clone(app));
-    let run = |name, start: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>| {
-        tracker.spawn(supervise(app.health.clone(), name, shutdown.clone(), start));
+    let supervised = |name, start: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>| {
+        supervise(app.health.clone(), name, shutdown.clone(), start)
     };
+    let run = |name, start| _ = tracker.spawn(supervised(name, start));
+    let follow = |name, start| background.spawn(&tracker, supervised(name, start));
     let token = cancel();
     run("archiver", Box::new(move || Arc::clone(&worker).run(token.clone()).boxed()));
     let token = cancel();
     run("analyser", Box::new(move || Arc::clone(&analyser).run(token.clone()).boxed()));
     let token = cancel();
-    run("indexer", Box::new(move || Arc::clone(&follower).run(token.clone()).boxed()));
+    follow("indexer", Box::new(move || Arc::clone(&follower).run(token.clone()).boxed()));
     let token = cancel();
-    run("flagger", Box::new(move || Arc::clone(&evaluator).run(token.clone()).boxed()));
+    follow("flagger", Box::new(move || Arc::clone(&evaluator).run(token.clone()).boxed()));
     let token = cancel();
     run("listener", Box::new(move || hear_of_other_writers(Arc::clone(&looked_at), token.clone()).boxed()));
     let token = cancel();

@@ -132,7 +132,7 @@ impl Reader<'_> {
     /// The first of several names under which a text stands; empty means absent.
     fn text(&mut self, field: &'static str, names: &[&str]) -> Option<String> {
         for name in names {
-            let text = match self.object.get(*name) {
+            let text = match self.object.get(name) {
                 None | Some(Field::Null) => continue,
                 Some(Field::Text(text)) => text_safe(text.trim()).into_owned(),
                 Some(Field::Number(number)) => number.to_string(),
