@@ -263,19 +263,12 @@ impl ProcessApp {
 
     /// Asks the server to stop, and tells how it ended within 10 seconds.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        let pid = Pid::from_child(&child);
-        kill_process(pid, Signal::TERM).unwrap();
-        let mut ended = None;
-        let asked = Instant::now();
-        while asked.elapsed() < Duration::from_secs(10) {
-            ended = child.try_wait().unwrap();
-            if ended.is_some() {
-                break;
-            }
+        kill_process(self.pid(), Signal::TERM).unwrap();
+        let (asked, mut ended) = (Instant::now(), None);
+        while ended.is_none() && asked.elapsed() < Duration::from_secs(10) {
             tokio::time::sleep(Duration::from_millis(25)).await;
+            ended = self.ended();
         }
-        let _ = child.kill();
         ended.expect("the server ends within 10 seconds")
     }
 

@@ -178,3 +178,20 @@ fn only_one_index_is_kept_aside() {
     let entries = fs::read_dir(lab.folder.path()).unwrap().count();
     assert_eq!(entries, 2);
 }
+
+#[test]
+fn a_merge_that_a_restart_interrupted_doubles_no_call() {
+    let calls: Vec<CallDoc> = (0..50).map(|n| call(&format!("call_{n}"))).collect();
+    let mut lab = Lab::new();
+    lab.put(&calls[..40]);
+    lab.put(&calls[40..]);
+    // So many of the smaller segment are replaced that all are to be merged, which the end of the process prevents.
+    lab.put(&calls[40..44]);
+    drop(lab.index.take());
+    let (index, _) = reopen(&lab);
+    lab.index = Some(index);
+    // The merge begins again while the first change after the restart is committed, to a call of that segment.
+    lab.put(&calls[44..45]);
+    lab.index.take().unwrap().close().unwrap();
+    assert_eq!(lab.searcher().num_calls(), 50);
+}
