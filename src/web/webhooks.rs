@@ -32,11 +32,11 @@ struct Acknowledged {
 
 /// Takes one event of DoubleTick; 200 means that it is durable.
 ///
-/// A JSON object, or a form with the same fields. Accepts a Bearer token or Basic credentials with the secret as
+/// A JSON object, or a form with the same fields; anything else is kept too, and listed as quarantined. Accepts a Bearer token or Basic credentials with the secret as
 /// password. Anything else than 200 means that nothing was taken: send it again.
 #[utoipa::path(
     post, path = "/webhooks/doubletick", tag = "webhooks",
-    request_body(content = inline(serde_json::Value), content_type = "application/json"),
+    request_body(content = inline(Option<serde_json::Value>), content_type = "application/json"),
     responses(
         (status = 200, description = "Journaled and durable", body = Acknowledged),
         (status = 400, description = "The body broke off", body = Problem, content_type = "application/problem+json"),

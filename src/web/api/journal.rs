@@ -62,6 +62,7 @@ struct EntryView {
 #[allow(dead_code, reason = "the description of what the handler reads by hand")]
 struct JournalDoc {
     /// Entries with a greater `seq`; without it, from the first on.
+    #[param(format = "uint64")]
     after: Option<u64>,
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u64>,
@@ -76,6 +77,7 @@ struct JournalDoc {
 #[allow(dead_code, reason = "the description of what the handler reads by hand")]
 struct QuarantineDoc {
     /// Entries with a smaller `seq`; without it, from the newest on.
+    #[param(format = "uint64")]
     before: Option<u64>,
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u64>,
@@ -194,8 +196,7 @@ impl EntryView {
 }
 
 fn number(name: &str, value: &str) -> Result<u64> {
-    let number = value.parse().ok().filter(|number: &u64| i64::try_from(*number).is_ok());
-    number.ok_or_else(|| Error::BadRequest(format!("{name}: give a whole number.")))
+    value.parse().map_err(|_| Error::BadRequest(format!("{name}: give a whole number.")))
 }
 
 fn read_limit(value: &str) -> Result<u64> {
