@@ -31,8 +31,11 @@ impl Access {
     /// # Errors
     /// The database.
     pub async fn session(&self, value: &str) -> Result<Option<Identity>> {
-        let sql = "select token from sessions where id_hash = $1 and expires_at > $2";
-        let row = self.db.fetch_optional(sql, &[Arg::from(&hash(value)[..]), Arg::Int(self.now())]).await?;
+        // One that lasts longer than any was not opened here.
+        let sql = "select token from sessions where id_hash = $1 and expires_at > $2 and expires_at <= $3";
+        let now = self.now();
+        let params = [Arg::from(&hash(value)[..]), now.into(), (now + micros(SESSION_LIFE)).into()];
+        let row = self.db.fetch_optional(sql, &params).await?;
         match row {
             Some(row) => self.identity_of(&row.text("token")?).await,
             None => Ok(None),
@@ -66,14 +69,28 @@ impl Access {
     pub async fn redeem_sign_in_code(&self, code: &str) -> Result<Option<Identity>> {
         let (hash, now) = (Arg::from(&hash(code)[..]), self.now());
         let mut tx = self.db.begin().await?;
-        let sql = "update sign_in_links set used_at = $2 where code_hash = $1 and used_at is null and expires_at > $2";
-        let used = tx.execute(sql, &[hash.clone(), Arg::Int(now)]).await?;
+        let sql = "update sign_in_links set used_at = $2
+            where code_hash = $1 and used_at is null and expires_at > $2 and expires_at <= $3";
+        let used = tx.execute(sql, &[hash.clone(), now.into(), (now + micros(LINK_LIFE)).into()]).await?;
         let row = tx.fetch_optional("select token from sign_in_links where code_hash = $1", &[hash]).await?;
         tx.commit().await?;
         match row {
             Some(row) if used == 1 => self.identity_of(&row.text("token")?).await,
             _ => Ok(None),
         }
+    }
+
+    /// The tokens of sessions and links that last longer than any that was made here, for verification.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn impossible_sessions(&self) -> Result<Vec<String>> {
+        let sql = "select token from sessions where expires_at > $1 or expires_at - created_at > $2
+                   union all select token from sign_in_links where expires_at > $3";
+        let (now, life) = (self.now(), micros(SESSION_LIFE));
+        let params = [Arg::Int(now + life), Arg::Int(life), Arg::Int(now + micros(LINK_LIFE))];
+        let rows = self.db.fetch_all(sql, &params).await?;
+        rows.iter().map(|row| row.text("token")).collect()
     }
 
     fn now(&self) -> i64 {

@@ -11,21 +11,25 @@ pub(super) struct Job {
     pub(super) call_seq: i64,
     pub(super) source: String,
     pub(super) call_id: String,
-    pub(super) url: String,
     /// Attempts before this one.
     pub(super) attempts: u64,
     /// When the first attempt began, microseconds.
     pub(super) first_attempt_at: i64,
 }
 
-// A pause of more than seven hours was never asked for: a clock was ahead when it was written.
-const PENDING: &str = "select r.call_seq, r.source, r.call_id, r.url, coalesce(w.attempts, 0) as attempts,
+// A pause of more than seven hours was never asked for, nor was a lease that ends after $2: a clock was ahead when it
+// was written, or somebody else wrote it.
+const PENDING: &str = "select r.call_seq, r.source, r.call_id, coalesce(w.attempts, 0) as attempts,
         coalesce(w.first_attempt_at, $1) as first_attempt_at
     from recordings r left join recording_work w on w.call_seq = r.call_seq and w.source = r.source
-    where r.state = 'pending' and coalesce(w.leased_until, 0) <= $1
+    where r.state = 'pending' and (coalesce(w.leased_until, 0) <= $1 or w.leased_until > $2)
       and (coalesce(w.next_attempt_at, 0) <= $1 or w.next_attempt_at > $1 + 25200000000)
-      and not exists (select 1 from recording_work o where o.call_seq = r.call_seq and o.leased_until > $1)
-    order by coalesce(w.attempts, 0), r.call_seq limit $2";
+      and not exists (select 1 from recording_work o where o.call_seq = r.call_seq
+                      and o.leased_until > $1 and o.leased_until <= $2)
+    order by coalesce(w.attempts, 0), r.call_seq limit $3";
+
+/// The same seven hours, in microseconds.
+const LONGEST_PAUSE: i64 = 25_200_000_000;
 
 const LEASE: &str = "insert into recording_work
         (call_seq, source, attempts, first_attempt_at, next_attempt_at, leased_until, lease_owner)
@@ -37,13 +41,13 @@ const LEASE: &str = "insert into recording_work
 /// bytes never run against each other.
 pub(super) async fn claim(db: &Db, now: i64, lease: Duration, limit: usize, owner: &str) -> Result<Vec<Job>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let until = now.saturating_add(micros(lease));
     // Most looks find nothing; those don't take the write lock.
-    if db.fetch_all(PENDING, &[Arg::Int(now), Arg::Int(1)]).await?.is_empty() {
+    if db.fetch_all(PENDING, &[now.into(), until.into(), Arg::Int(1)]).await?.is_empty() {
         return Ok(Vec::new());
     }
     let mut tx = db.begin().await?;
-    let rows = tx.fetch_all(PENDING, &[Arg::Int(now), Arg::Int(limit)]).await?;
-    let until = now.saturating_add(micros(lease));
+    let rows = tx.fetch_all(PENDING, &[now.into(), until.into(), limit.into()]).await?;
     let (mut jobs, mut calls) = (Vec::new(), BTreeSet::new());
     for row in &rows {
         let job = job(row)?;
@@ -62,7 +66,6 @@ fn job(row: &Row) -> Result<Job> {
         call_seq: row.int("call_seq")?,
         source: row.text("source")?,
         call_id: row.text("call_id")?,
-        url: row.text("url")?,
         attempts: row.int("attempts")?.cast_unsigned(),
         first_attempt_at: row.int("first_attempt_at")?,
     })
@@ -99,6 +102,25 @@ pub(super) async fn done(db: &Db, call_seq: i64, source: &str) -> Result<()> {
 pub(super) async fn hurry(db: &Db, call_seq: i64, source: &str) -> Result<()> {
     let sql = "update recording_work set next_attempt_at = 0 where call_seq = $1 and source = $2";
     db.execute(sql, &[call_seq.into(), source.into()]).await.map(drop)
+}
+
+/// Whether the row of a recording still asks for it.
+pub(super) async fn is_pending(db: &Db, call_seq: i64, source: &str) -> Result<bool> {
+    let sql = "select call_id from recordings where call_seq = $1 and source = $2 and state = 'pending'";
+    Ok(db.fetch_optional(sql, &[call_seq.into(), source.into()]).await?.is_some())
+}
+
+/// Rows that no run of ours can have written, by call number and source, for verification: a lease that ends after
+/// `lease` from now, a pause longer than any, fewer attempts than none.
+///
+/// # Errors
+/// The database.
+pub async fn impossible_work(db: &Db, now: i64, lease: Duration) -> Result<Vec<(i64, String)>> {
+    let sql = "select call_seq, source from recording_work where leased_until > $1 or next_attempt_at > $2
+               or attempts < 0 or first_attempt_at > $2 limit 100";
+    let until = now.saturating_add(micros(lease));
+    let rows = db.fetch_all(sql, &[until.into(), now.saturating_add(LONGEST_PAUSE).into()]).await?;
+    rows.iter().map(|row| Ok((row.int("call_seq")?, row.text("source").unwrap_or_default()))).collect()
 }
 
 /// Frees leases that a stopped process of this node held. Only for the process that holds the data directory.

@@ -15,7 +15,9 @@ use super::fetch::{Fetcher, Staged, remove, restage};
 use super::work::{self, Job};
 use super::{Archive, ArchiveError};
 use crate::calls::records::{FailureRecord, Intent};
-use crate::calls::{Facts, RecordingState};
+use crate::calls::{DamagedRow, Facts, RecordingFacts, RecordingState};
+use crate::config::Recordings;
+use crate::intake::call_key;
 use crate::journal::Kind;
 use crate::objects::StoreError;
 
@@ -25,6 +27,18 @@ const POLL: Duration = Duration::from_millis(500);
 const LEASE_MARGIN: Duration = Duration::from_secs(120);
 /// Pause after an error of our own: database, store, disk.
 const BACK_OFF: Duration = Duration::from_secs(5);
+
+/// A row that follows from no journal entry is looked at again after this long.
+const STRAY_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// A call whose row does not read back is looked at again after this long.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a recording is leased.
+#[must_use]
+pub fn lease(settings: &Recordings) -> Duration {
+    settings.timeout + LEASE_MARGIN
+}
 
 /// Archives what the journal announces.
 pub struct Worker {
@@ -40,6 +54,10 @@ enum Outcome {
     Archived,
     /// Somebody else was faster.
     Settled,
+    /// No journal entry asks for it, though its row does.
+    Stray,
+    /// The row of its call does not read back.
+    Unreadable,
     Failed(FetchError),
 }
 
@@ -81,7 +99,8 @@ impl Worker {
             .collect();
         let mut removed = 0;
         for file in self.archive.spool.files()? {
-            if !wanted.contains(&file) {
+            // A folder is nothing of ours: a file system's lost+found, where the spool is one of its own.
+            if !wanted.contains(&file) && !std::fs::symlink_metadata(&file)?.is_dir() {
                 std::fs::remove_file(&file)?;
                 removed += 1;
             }
@@ -124,7 +143,7 @@ impl Worker {
         tasks: &TaskTracker,
         cancel: &CancellationToken,
     ) -> Result<(), ArchiveError> {
-        let lease = self.archive.settings.timeout + LEASE_MARGIN;
+        let lease = lease(&self.archive.settings);
         loop {
             let Ok(first) = Arc::clone(slots).acquire_owned().await else { return Ok(()) };
             if cancel.is_cancelled() {
@@ -187,14 +206,37 @@ impl Worker {
         }
     }
 
+    /// What the journal says of a claimed recording; an outcome where it does not ask for it.
+    async fn asked_for(&self, job: &Job) -> Result<Result<(Facts, RecordingFacts), Outcome>, ArchiveError> {
+        let (calls, key) = (&self.archive.calls, [call_key(&job.call_id)]);
+        let stray = DamagedRow::Recording(job.call_id.clone());
+        let mut row_asks = false;
+        // Where row and facts differ, they are read once more: somebody may have written in between.
+        for _ in 0..2 {
+            let readable = calls.facts_of(&key).await?;
+            if !readable.skipped.is_empty() {
+                return Ok(Err(Outcome::Unreadable));
+            }
+            let facts = readable.facts.into_iter().find(|facts| facts.first_seq.cast_signed() == job.call_seq);
+            let recording = facts.as_ref().and_then(|facts| facts.recordings.get(&job.source)).cloned();
+            if let (Some(facts), Some(recording)) = (facts, recording)
+                && recording.state() == RecordingState::Pending
+            {
+                calls.damaged().mended(&stray);
+                return Ok(Ok((facts, recording)));
+            }
+            row_asks = work::is_pending(&self.archive.db, job.call_seq, &job.source).await?;
+        }
+        Ok(Err(if row_asks { Outcome::Stray } else { Outcome::Settled }))
+    }
+
     /// Looks first whether an earlier run got further than the fetch.
     async fn bring_in(&self, job: &Job) -> Result<Outcome, ArchiveError> {
         let archive = &self.archive;
-        let Some(facts) = archive.calls.facts(&job.call_id).await? else { return Ok(Outcome::Settled) };
-        let Some(recording) = facts.recordings.get(&job.source) else { return Ok(Outcome::Settled) };
-        if recording.state() != RecordingState::Pending {
-            return Ok(Outcome::Settled);
-        }
+        let (facts, recording) = match self.asked_for(job).await? {
+            Ok(found) => found,
+            Err(outcome) => return Ok(outcome),
+        };
         let path = archive.spool.file(job.call_seq, &job.source);
         if let Some((_, intent)) = &recording.intent {
             if archive.finish_as_twin(job, &facts, &intent.sha256).await? {
@@ -210,7 +252,9 @@ impl Worker {
                 return Ok(Outcome::Archived);
             }
         }
-        match self.fetcher.fetch(&job.url, &path, &archive.spool).await {
+        archive.spool.ready()?;
+        // What the row says of the address is only a copy.
+        match self.fetcher.fetch(&recording.url, &path, &archive.spool).await {
             Ok(staged) if staged.audio.complete => self.store(job, &facts, staged).await,
             Ok(staged) => {
                 self.keep_half(job, staged).await?;
@@ -261,6 +305,17 @@ impl Worker {
                 tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, "recording archived");
             }
             Outcome::Settled => {}
+            Outcome::Stray => {
+                self.archive.calls.damaged().met(DamagedRow::Recording(job.call_id.clone()));
+                let why = "no journal entry asks for it: run callvault verify";
+                work::release(&self.archive.db, job, self.after(STRAY_PAUSE), false, why).await?;
+                return Ok(());
+            }
+            Outcome::Unreadable => {
+                let why = "its call's row is damaged: run callvault verify";
+                work::release(&self.archive.db, job, self.after(UNREADABLE_PAUSE), false, why).await?;
+                return Ok(());
+            }
             Outcome::Failed(FetchError::Passing { reason, after }) if !self.is_last_try(job) => {
                 metrics::counter!("callvault_fetch_retries_total").increment(1);
                 let pause = after.unwrap_or_else(|| pause(self.archive.settings.retry_base, job.attempts + 1));

@@ -5,13 +5,15 @@
 //! here fetches, indexes or decides what is suspicious; what depends on a clock or on configuration reaches the
 //! fold only as an entry.
 
+mod damaged;
 mod facts;
 mod project;
 mod read;
 pub mod records;
 mod view;
 
+pub use damaged::{DamagedRow, DamagedRows, Skipped};
 pub use facts::{Facts, Field, FlagFacts, FoldError, RecordingFacts, Stated, Value};
 pub use project::{CallProjection, Columns, RecordingRow};
-pub use read::{Calls, Work};
+pub use read::{Calls, Readable, StoredCall, Work};
 pub use view::{Call, Customer, FlagView, RecordingState, RecordingView};

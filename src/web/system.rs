@@ -73,6 +73,12 @@ async fn readyz(State(state): State<WebState>) -> Response {
             }
         }
     }
+    let damaged = state.app.calls.damaged().list();
+    if let Some(first) = damaged.first() {
+        let others = damaged.len() - 1;
+        let why = format!("{first} is damaged and left out, and {others} more: run callvault verify");
+        degraded.push(Degraded { part: "database", why });
+    }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { status: if ready { "ready" } else { "not ready" }, degraded })).into_response()
 }
