@@ -25,6 +25,7 @@ mod recordings;
 mod samples;
 mod search;
 mod search_index;
+mod tamper;
 mod tidy;
 mod vcon;
 mod webhooks;
