@@ -22,7 +22,8 @@ use std::sync::Arc;
 pub use analyse::Analyser;
 pub use retry::{RetryOutcome, retry, retry_all_failed};
 pub use spool::Spool;
-pub use worker::Worker;
+pub use work::impossible_work;
+pub use worker::{Worker, lease};
 
 use crate::calls::Calls;
 use crate::clock::Clock;

@@ -30,6 +30,11 @@ impl Spool {
         Ok(Self { folder: folder.into(), max_bytes, used: Arc::default() })
     }
 
+    /// Makes the folder again where somebody removed it: nothing in it was ever more than on its way.
+    pub(super) fn ready(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.folder)
+    }
+
     /// The file of one recording: the same name in every attempt, so that a staged one is found again.
     pub(super) fn file(&self, call_seq: i64, source: &str) -> PathBuf {
         self.folder.join(format!("{call_seq}-{source}.audio"))
@@ -42,6 +47,7 @@ impl Spool {
 
     /// A nameless file: nothing is left of it whatever happens.
     pub(super) fn nameless(&self) -> io::Result<std::fs::File> {
+        self.ready()?;
         tempfile::tempfile_in(&self.folder)
     }
 

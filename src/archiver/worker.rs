@@ -16,9 +16,11 @@ use super::fetch::{Fetcher, Staged, remove, restage};
 use super::work::{self, Claim, Job};
 use super::{Archive, ArchiveError};
 use crate::calls::records::{FailureRecord, Intent};
-use crate::calls::{Facts, Lane, RecordingState, host_of, mend_queue};
+use crate::calls::{DamagedRow, Facts, Lane, RecordingFacts, RecordingState, mend_queue};
+use crate::config::Recordings;
 use crate::fault::{self, operation};
 use crate::health::caught;
+use crate::intake::call_key;
 use crate::journal::Kind;
 use crate::objects::StoreError;
 
@@ -28,6 +30,18 @@ const POLL: Duration = Duration::from_millis(500);
 const LEASE_MARGIN: Duration = Duration::from_secs(120);
 /// Pause after an error of our own: database, store, disk.
 const BACK_OFF: Duration = Duration::from_secs(5);
+
+/// A row that follows from no journal entry is looked at again after this long.
+const STRAY_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// A call whose row does not read back is looked at again after this long.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a recording is leased.
+#[must_use]
+pub fn lease(settings: &Recordings) -> Duration {
+    settings.timeout + LEASE_MARGIN
+}
 
 /// Archives what the journal announces.
 pub struct Worker {
@@ -53,6 +67,10 @@ enum Outcome {
     Archived,
     /// Somebody else was faster.
     Settled,
+    /// No journal entry asks for it, though its row does.
+    Stray,
+    /// The row of its call does not read back.
+    Unreadable,
     Failed(FetchError),
 }
 
@@ -102,7 +120,8 @@ impl Worker {
         let mut removed = 0;
         for file in spool.files()? {
             let in_use = || self.under_way().keys().flat_map(files).any(|used| used == file);
-            if !wanted.contains(&file) && !in_use() {
+            // A folder is nothing of ours: a file system's lost+found, where the spool is one of its own.
+            if !wanted.contains(&file) && !in_use() && !std::fs::symlink_metadata(&file)?.is_dir() {
                 remove(&file).await?;
                 removed += 1;
             }
@@ -158,7 +177,7 @@ impl Worker {
         cancel: &CancellationToken,
         looked_past: &mut Option<Instant>,
     ) -> Result<(), ArchiveError> {
-        let lease = self.lease();
+        let lease = lease(&self.archive.settings);
         if self.leftovers.swap(false, Ordering::Relaxed) {
             self.recover().await?;
         }
@@ -192,7 +211,7 @@ impl Worker {
                     },
                 };
                 let key = (job.call_seq, job.source.clone());
-                if !self.start(&key, &job.url) {
+                if !self.start(&key, &job.host) {
                     continue;
                 }
                 let (worker, cancel) = (Arc::clone(self), cancel.clone());
@@ -217,10 +236,10 @@ impl Worker {
     }
 
     /// Notes what is begun; `false` where it is under way already.
-    fn start(&self, key: &(i64, String), url: &str) -> bool {
+    fn start(&self, key: &(i64, String), host: &str) -> bool {
         let mut under_way = self.under_way();
         let known = under_way.contains_key(key);
-        under_way.entry(key.clone()).or_insert_with(|| host_of(url));
+        under_way.entry(key.clone()).or_insert_with(|| host.to_owned());
         !known
     }
 
@@ -241,10 +260,6 @@ impl Worker {
 
     fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<(i64, String), String>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lease(&self) -> Duration {
-        self.archive.settings.timeout + LEASE_MARGIN
     }
 
     async fn handle(&self, job: &Job, cancel: &CancellationToken) {
@@ -289,20 +304,43 @@ impl Worker {
 
     /// Nothing should take longer than its lease. What does hangs in the store or on the disk.
     async fn tell_when_late(&self, job: &Job) -> std::convert::Infallible {
-        tokio::time::sleep(self.lease()).await;
+        tokio::time::sleep(lease(&self.archive.settings)).await;
         tracing::error!(call_id = job.call_id, "a recording takes longer than its lease: store or spool do not answer");
         self.archive.health.report(PART, "the store or the spool do not answer");
         std::future::pending().await
     }
 
+    /// What the journal says of a claimed recording; an outcome where it does not ask for it.
+    async fn asked_for(&self, job: &Job) -> Result<Result<(Facts, RecordingFacts), Outcome>, ArchiveError> {
+        let (calls, key) = (&self.archive.calls, [call_key(&job.call_id)]);
+        let stray = DamagedRow::Recording(job.call_id.clone());
+        let mut row_asks = false;
+        // Where row and facts differ, they are read once more: somebody may have written in between.
+        for _ in 0..2 {
+            let readable = calls.facts_of(&key).await?;
+            if !readable.skipped.is_empty() {
+                return Ok(Err(Outcome::Unreadable));
+            }
+            let facts = readable.facts.into_iter().find(|facts| facts.first_seq.cast_signed() == job.call_seq);
+            let recording = facts.as_ref().and_then(|facts| facts.recordings.get(&job.source)).cloned();
+            if let (Some(facts), Some(recording)) = (facts, recording)
+                && recording.state() == RecordingState::Pending
+            {
+                calls.damaged().mended(&stray);
+                return Ok(Ok((facts, recording)));
+            }
+            row_asks = work::is_pending(&self.archive.db, job.call_seq, &job.source).await?;
+        }
+        Ok(Err(if row_asks { Outcome::Stray } else { Outcome::Settled }))
+    }
+
     /// Looks first whether an earlier run got further than the fetch.
     async fn bring_in(&self, job: &Job) -> Result<Outcome, ArchiveError> {
         let archive = &self.archive;
-        let Some(facts) = archive.calls.facts(&job.call_id).await? else { return Ok(Outcome::Settled) };
-        let Some(recording) = facts.recordings.get(&job.source) else { return Ok(Outcome::Settled) };
-        if recording.state() != RecordingState::Pending {
-            return Ok(Outcome::Settled);
-        }
+        let (facts, recording) = match self.asked_for(job).await? {
+            Ok(found) => found,
+            Err(outcome) => return Ok(outcome),
+        };
         let path = archive.spool.file(job.call_seq, &job.source);
         if let Some((_, intent)) = &recording.intent {
             if archive.finish_as_twin(job, &facts, &intent.sha256).await? {
@@ -318,8 +356,10 @@ impl Worker {
                 return Ok(Outcome::Archived);
             }
         }
+        archive.spool.ready()?;
         fault::point("archiver.fetching");
-        match self.fetcher.fetch(&job.url, &path, &archive.spool).await {
+        // What the row says of the address is only a copy.
+        match self.fetcher.fetch(&recording.url, &path, &archive.spool).await {
             Ok(staged) if staged.audio.complete => self.store(job, &facts, staged).await,
             Ok(staged) => {
                 self.keep_half(job, staged).await?;
@@ -372,6 +412,17 @@ impl Worker {
                 tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, "recording archived");
             }
             Outcome::Settled => work::drop_stray(&self.archive.db, job).await?,
+            Outcome::Stray => {
+                self.archive.calls.damaged().met(DamagedRow::Recording(job.call_id.clone()));
+                let why = "no journal entry asks for it: run callvault verify";
+                work::release(&self.archive.db, job, self.after(STRAY_PAUSE), false, why).await?;
+                return Ok(());
+            }
+            Outcome::Unreadable => {
+                let why = "its call's row is damaged: run callvault verify";
+                work::release(&self.archive.db, job, self.after(UNREADABLE_PAUSE), false, why).await?;
+                return Ok(());
+            }
             Outcome::Failed(FetchError::Passing { reason, after }) if !self.is_last_try(job) => {
                 metrics::counter!("callvault_fetch_retries_total").increment(1);
                 let pause = after.unwrap_or_else(|| pause(self.archive.settings.retry_base, job.attempts + 1));

@@ -1,6 +1,6 @@
 //! Brings a database to the schema of this program, one numbered step after the other.
 
-use super::{Arg, Db, Error, Result, Sql};
+use super::{Arg, Db, Error, Result, Sql, Tx};
 
 /// The schema that this program reads and writes.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
@@ -49,6 +49,9 @@ impl Db {
         if found == SCHEMA_VERSION {
             return tx.commit().await;
         }
+        if found <= 0 && has_tables(&mut tx).await? {
+            return Err(Error::NoSchemaVersion);
+        }
         for migration in &MIGRATIONS[usize::try_from(found).unwrap_or(0)..] {
             let script = match self {
                 Self::Sqlite { .. } => migration.sqlite,
@@ -83,4 +86,13 @@ impl Db {
             std::cmp::Ordering::Less => Err(Error::OlderSchema { found, known: SCHEMA_VERSION }),
         }
     }
+}
+
+/// Whether the first migration ran already, whatever the version says.
+async fn has_tables(tx: &mut Tx) -> Result<bool> {
+    let sql = Sql::Split {
+        sqlite: "select name from sqlite_master where type = 'table' and name = 'journal'",
+        postgres: "select table_name::text as name from information_schema.tables where table_name = 'journal' and table_schema = current_schema()",
+    };
+    Ok(tx.fetch_optional(sql, &[]).await?.is_some())
 }

@@ -13,6 +13,7 @@
 //! | `expr` | that tree; pure data |
 //! | `schema` | fields, and the document of a call |
 //! | `index`, `searcher` | one writes and rebuilds, the other reads beside it |
+//! | `files` | the index's files as a server holds them: nobody can change them under it |
 //! | `plan`, `exclude`, `gather`, `facets`, `cursor` | tree to query; total, page and counts in one pass |
 //!
 //! The index is disposable: it follows the journal by a cursor that every commit carries, and what
@@ -26,6 +27,7 @@ mod error;
 mod exclude;
 mod expr;
 mod facets;
+mod files;
 mod filters;
 mod follow;
 mod gather;
