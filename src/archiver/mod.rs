@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use analyse::Analyser;
 pub use retry::{RetryOutcome, retry, retry_all_failed};
 pub use spool::Spool;
-pub use work::impossible_work;
+pub use work::{impossible_work, queue_flaws};
 pub use worker::{Worker, lease};
 
 use crate::calls::Calls;

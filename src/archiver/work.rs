@@ -177,6 +177,26 @@ pub async fn impossible_work(db: &Db, now: i64, lease: Duration) -> Result<Vec<(
     rows.iter().map(|row| Ok((row.int("call_seq")?, row.text("source").unwrap_or_default()))).collect()
 }
 
+/// Recordings that are awaited and not queued, or queued and not awaited, by call number and source, for verification.
+/// The two are written in one transaction.
+///
+/// # Errors
+/// The database.
+pub async fn queue_flaws(db: &Db) -> Result<Vec<(i64, String, &'static str)>> {
+    let sql = "select r.call_seq, r.source, 1 as awaited from recordings r where r.state = 'pending'
+          and not exists (select 1 from recording_work w where w.call_seq = r.call_seq and w.source = r.source)
+        union all select w.call_seq, w.source, 0 from recording_work w
+          where not exists (select 1 from recordings r
+              where r.call_seq = w.call_seq and r.source = w.source and r.state = 'pending')
+        limit 100";
+    let rows = db.fetch_all(sql, &[]).await?;
+    let flaw = |row: &Row| {
+        let why = if row.int("awaited")? == 1 { "it is awaited and not queued" } else { "nobody awaits it" };
+        Ok((row.int("call_seq")?, row.text("source").unwrap_or_default(), why))
+    };
+    rows.iter().map(flaw).collect()
+}
+
 /// The spool files that unfinished work may come back to.
 pub(super) async fn sources_under_way(db: &Db) -> Result<BTreeSet<(i64, String)>> {
     let rows = db.fetch_all("select call_seq, source from recordings where state = 'pending'", &[]).await?;

@@ -31,6 +31,9 @@ const LEASE_MARGIN: Duration = Duration::from_secs(120);
 /// Pause after an error of our own: database, store, disk.
 const BACK_OFF: Duration = Duration::from_secs(5);
 
+/// Leftovers are looked for this often also where nothing failed: a queue that lacks a row lacks a recording.
+const LOOK_ROUND: Duration = Duration::from_secs(600);
+
 /// A row that follows from no journal entry is looked at again after this long.
 const STRAY_PAUSE: Duration = Duration::from_secs(15 * 60);
 
@@ -112,7 +115,10 @@ impl Worker {
                 freed += 1;
             }
         }
-        mend_queue(&self.archive.db).await?;
+        let mended = mend_queue(&self.archive.db).await?;
+        if mended > 0 {
+            tracing::warn!(rows = mended, "the queue of awaited recordings was not complete; it is mended");
+        }
         let spool = &self.archive.spool;
         let files = |(call_seq, source): &(i64, String)| [spool.file(*call_seq, source), spool.half(*call_seq, source)];
         let wanted: BTreeSet<PathBuf> =
@@ -140,8 +146,13 @@ impl Worker {
         let tasks = TaskTracker::new();
         let (mut grown, mut looked_past) = (self.archive.journal.watch(), None);
         // From the process before this one, or from before a panic.
+        let mut looked = Instant::now();
         self.leftovers.store(true, Ordering::Relaxed);
         loop {
+            if looked.elapsed() >= LOOK_ROUND {
+                looked = Instant::now();
+                self.leftovers.store(true, Ordering::Relaxed);
+            }
             grown.mark_unchanged();
             let wait = match self.start_due(&slots, &tasks, &cancel, &mut looked_past).await {
                 Ok(()) => {

@@ -1,7 +1,7 @@
 //! The database below its rows, and the tables that follow from nothing: there only what is impossible can be found.
 
 use super::{Run, VerifyError};
-use crate::archiver::{impossible_work, lease};
+use crate::archiver::{impossible_work, lease, queue_flaws};
 use crate::flags::impossible_cursors;
 
 impl Run<'_> {
@@ -21,6 +21,9 @@ impl Run<'_> {
         }
         for (call_seq, source) in impossible_work(&app.db, now.as_microsecond(), lease(&app.config.recordings)).await? {
             self.damage(format!("recording_work of call number {call_seq}, {source}"), "no worker writes such times");
+        }
+        for (call_seq, source, why) in queue_flaws(&app.db).await? {
+            self.damage(format!("recording_work of call number {call_seq}, {source}"), why);
         }
         for token in app.access.impossible_sessions().await? {
             self.damage(format!("session or sign-in link of token {token}"), "it lasts longer than any");
