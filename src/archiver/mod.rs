@@ -9,6 +9,7 @@ mod analyse;
 mod failure;
 mod fetch;
 mod finish;
+mod places;
 mod resolve;
 mod retry;
 mod rules;

@@ -45,6 +45,11 @@ impl Spool {
         self.folder.join(format!("{call_seq}-{source}.half"))
     }
 
+    /// Every name that work on a recording gives to a file.
+    pub(super) fn files_of(&self, call_seq: i64, source: &str) -> [PathBuf; 2] {
+        [self.file(call_seq, source), self.half(call_seq, source)]
+    }
+
     /// A nameless file: nothing is left of it whatever happens.
     pub(super) fn nameless(&self) -> io::Result<std::fs::File> {
         self.ready()?;

@@ -1,18 +1,19 @@
 //! Claims what is due and brings it in, several at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::failure::{FetchError, pause};
 use super::fetch::{Fetcher, Staged, remove, restage};
+use super::places::Places;
 use super::work::{self, Claim, Job};
 use super::{Archive, ArchiveError};
 use crate::calls::records::{FailureRecord, Intent};
@@ -51,11 +52,7 @@ pub struct Worker {
     archive: Arc<Archive>,
     fetcher: Arc<Fetcher>,
     owner: String,
-    /// What this process works on, with its host: a lease that ran out in the middle must not start the same work twice,
-    /// and one host must not take every place.
-    under_way: Mutex<BTreeMap<(i64, String), String>>,
-    /// A place is free again.
-    freed: Notify,
+    places: Arc<Places>,
     turn: AtomicU64,
     /// Something failed after which leases, work or files may be left that nobody works on.
     leftovers: AtomicBool,
@@ -77,19 +74,6 @@ enum Outcome {
     Failed(FetchError),
 }
 
-/// Marks a job as worked on, also through a panic: a mark that stayed would keep the recording from ever being fetched.
-struct UnderWay {
-    worker: Arc<Worker>,
-    key: (i64, String),
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.worker.under_way().remove(&self.key);
-        self.worker.freed.notify_one();
-    }
-}
-
 impl Worker {
     /// Prepares the worker; `owner` names this node and is the same after a restart.
     ///
@@ -97,9 +81,9 @@ impl Worker {
     /// The TLS set-up of the machine can't be used.
     pub fn new(archive: Arc<Archive>, owner: String) -> reqwest::Result<Self> {
         let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
-        let (under_way, freed) = (Mutex::default(), Notify::new());
+        let places = Places::new(archive.settings.concurrency);
         let (turn, leftovers) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { archive, fetcher, owner, under_way, freed, turn, leftovers })
+        Ok(Self { archive, fetcher, owner, places, turn, leftovers })
     }
 
     /// Takes up what was interrupted, by the end of a process or by an error: frees leases of this node, and removes work
@@ -110,7 +94,7 @@ impl Worker {
     async fn recover(&self) -> Result<(), ArchiveError> {
         let mut freed = 0;
         for (call_seq, source) in work::leased_by(&self.archive.db, &self.owner).await? {
-            if !self.under_way().contains_key(&(call_seq, source.clone())) {
+            if !self.places.holds(&(call_seq, source.clone())) {
                 work::hand_back(&self.archive.db, call_seq, &source).await?;
                 freed += 1;
             }
@@ -120,14 +104,14 @@ impl Worker {
             tracing::warn!(rows = mended, "the queue of awaited recordings was not complete; it is mended");
         }
         let spool = &self.archive.spool;
-        let files = |(call_seq, source): &(i64, String)| [spool.file(*call_seq, source), spool.half(*call_seq, source)];
+        let files = |(call_seq, source): &(i64, String)| spool.files_of(*call_seq, source);
         let wanted: BTreeSet<PathBuf> =
             work::sources_under_way(&self.archive.db).await?.iter().flat_map(files).collect();
         let mut removed = 0;
         for file in spool.files()? {
-            let in_use = || self.under_way().keys().flat_map(files).any(|used| used == file);
             // A folder is nothing of ours: a file system's lost+found, where the spool is one of its own.
-            if !wanted.contains(&file) && !in_use() && !std::fs::symlink_metadata(&file)?.is_dir() {
+            if !wanted.contains(&file) && !self.places.uses(spool, &file) && !std::fs::symlink_metadata(&file)?.is_dir()
+            {
                 remove(&file).await?;
                 removed += 1;
             }
@@ -140,9 +124,7 @@ impl Worker {
 
     /// Runs until cancelled; then what is under way is given back.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
-        // Places beyond the share of one host: where that one is slow, the others go on.
-        let share = self.archive.settings.concurrency;
-        let slots = Arc::new(Semaphore::new(share + (share / 4).max(1)));
+        let slots = Arc::new(Semaphore::new(self.places.count()));
         let tasks = TaskTracker::new();
         let (mut grown, mut looked_past) = (self.archive.journal.watch(), None);
         // From the process before this one, or from before a panic.
@@ -167,12 +149,12 @@ impl Worker {
                 }
             };
             // While one host has its share, looking past its queue is not worth it for every entry.
-            let (busy, _) = self.busiest();
+            let (busy, _) = self.places.busiest();
             tokio::select! {
                 () = cancel.cancelled() => break,
                 // Even where there is news all the time, an error is given its pause.
                 _ = grown.changed(), if busy.is_none() && wait == POLL => {}
-                () = self.freed.notified(), if busy.is_some() => {}
+                () = self.places.freed.notified(), if busy.is_some() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -198,7 +180,7 @@ impl Worker {
                 return Ok(());
             }
             let now = self.archive.clock.now().as_microsecond();
-            let (busy, room) = self.busiest();
+            let (busy, room) = self.places.busiest();
             if busy.is_some() {
                 // Looking past a long queue of one host costs a walk through it.
                 if looked_past.is_some_and(|at| at.elapsed() < POLL) {
@@ -222,16 +204,13 @@ impl Worker {
                     },
                 };
                 let key = (job.call_seq, job.source.clone());
-                if !self.start(&key, &job.host) {
-                    continue;
-                }
+                let Some(place) = self.places.take(key, &job.host) else { continue };
                 let (worker, cancel) = (Arc::clone(self), cancel.clone());
                 tasks.spawn(async move {
-                    let _under_way = UnderWay { worker: Arc::clone(&worker), key };
                     if caught(worker.handle(&job, &cancel)).await.is_none() {
                         worker.panicked(&job).await;
                     }
-                    drop(slot);
+                    drop((slot, place));
                 });
             }
         }
@@ -244,33 +223,6 @@ impl Worker {
             7 => [Lane::Backlog, Lane::Fresh, Lane::Again],
             _ => Lane::ALL,
         }
-    }
-
-    /// Notes what is begun; `false` where it is under way already.
-    fn start(&self, key: &(i64, String), host: &str) -> bool {
-        let mut under_way = self.under_way();
-        let known = under_way.contains_key(key);
-        under_way.entry(key.clone()).or_insert_with(|| host.to_owned());
-        !known
-    }
-
-    /// The host that has its share of the places, if one has, and how many more may be begun. Two can't have theirs
-    /// while a place is free.
-    fn busiest(&self) -> (Option<String>, usize) {
-        let share = self.archive.settings.concurrency;
-        let mut hosts: BTreeMap<String, usize> = BTreeMap::new();
-        for host in self.under_way().values() {
-            *hosts.entry(host.clone()).or_default() += 1;
-        }
-        match hosts.into_iter().max_by_key(|(_, places)| *places) {
-            Some((host, places)) if places >= share => (Some(host), share),
-            Some((_, places)) => (None, share - places),
-            None => (None, share),
-        }
-    }
-
-    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<(i64, String), String>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn handle(&self, job: &Job, cancel: &CancellationToken) {

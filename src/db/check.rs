@@ -27,7 +27,7 @@ impl Db {
             };
             flaws.extend(said.into_iter().filter(|said| said != "ok").map(|said| ("database file".to_owned(), said)));
             flaws.extend(self.dangling_rows().await?);
-            flaws.extend(self.schema_flaws().await?);
+            flaws.extend(self.schema_flaws(SCHEMA_VERSION).await?);
         }
         Ok(flaws)
     }
@@ -53,9 +53,10 @@ impl Db {
         rows.iter().map(flaw).collect()
     }
 
-    /// Tables, indexes and triggers that are not those of the migrations.
-    async fn schema_flaws(&self) -> Result<Vec<Flaw>> {
-        let (mut stored, expected) = (self.objects().await?, fresh().await?.objects().await?);
+    /// Tables, indexes and triggers that are not those of the migrations up to a version. PostgreSQL's are not looked at.
+    pub(super) async fn schema_flaws(&self, version: i64) -> Result<Vec<Flaw>> {
+        let Self::Sqlite { .. } = self else { return Ok(Vec::new()) };
+        let (mut stored, expected) = (self.objects().await?, fresh(version).await?.objects().await?);
         let mut flaws = Vec::new();
         for (name, sql) in &expected {
             match stored.remove(name) {
@@ -76,13 +77,13 @@ impl Db {
     }
 }
 
-/// An empty database of this program, in memory.
-async fn fresh() -> Result<Db> {
+/// An empty database of a version of this program, in memory.
+async fn fresh(version: i64) -> Result<Db> {
     let options = SqliteConnectOptions::new().in_memory(true);
     // It lives as long as its one connection.
     let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = pool.connect_with(options).await?;
     let db = Db::Sqlite { write: pool.clone(), read: pool };
-    db.migrate().await?;
+    db.migrate_to(version).await?;
     Ok(db)
 }

@@ -38,6 +38,10 @@ pub enum Error {
     NewerSchema { found: i64, known: i64 },
     #[error("the database has schema version {found}, this program needs {known}: run callvault migrate")]
     OlderSchema { found: i64, known: i64 },
+    #[error(
+        "the database says that it has schema version {version}, but {what}: {why}. Somebody changed it; restore it from a backup"
+    )]
+    StrangeSchema { version: i64, what: String, why: String },
     #[error("the database has tables but no schema version: somebody changed it; restore it from a backup")]
     NoSchemaVersion,
     #[error("stored data is damaged: {0}")]

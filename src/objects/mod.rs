@@ -94,9 +94,7 @@ pub trait ObjectStore: Send + Sync {
 
     /// What is wrong with how an object is kept, in words, for verification: whatever its bytes are. `sha256` is what they
     /// should be, in lower-case hex.
-    async fn flaws(&self, _key: &str, _sha256: &str) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
+    async fn flaws(&self, key: &str, sha256: &str) -> Result<Vec<String>, StoreError>;
 
     /// Moves the retain-until date to a later moment; the same moment changes nothing, an earlier one is refused.
     async fn extend_retention(&self, key: &str, until: Timestamp) -> Result<(), StoreError>;

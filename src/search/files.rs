@@ -26,6 +26,9 @@ use super::error::Error;
 /// How copies are called for the moment that it takes to map them, beside the index.
 const COPY: &str = "copy-";
 
+/// How tantivy calls a list until it has its own name.
+const HALF: &str = ".tmp";
+
 /// A directory of tantivy's whose files can't be changed from outside once they are open; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Files(Arc<Inner>);
@@ -90,12 +93,15 @@ impl Files {
         self.held().iter().find_map(touched)
     }
 
-    /// Removes the names of copies that an interrupted run left. Only for whoever has the writer's lock.
+    /// Removes copies and half-written lists that an interrupted run left. Only for whoever has the writer's lock.
     pub(super) fn tidy(&self) -> io::Result<()> {
-        for entry in fs::read_dir(self.0.live.parent().unwrap_or(&self.0.live))? {
-            let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(COPY.as_bytes()) {
-                fs::remove_file(entry.path())?;
+        let live = self.0.live.as_path();
+        for (folder, prefix) in [(live.parent().unwrap_or(live), COPY), (live, HALF)] {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
+                    fs::remove_file(entry.path())?;
+                }
             }
         }
         Ok(())
@@ -126,11 +132,18 @@ impl Files {
     }
 }
 
-/// Compares a file's checksum with the one in its footer.
-fn check(handle: &Arc<dyn FileHandle>) -> io::Result<()> {
+/// Compares a file's checksum with the one in its footer, and the footer's version with the library's.
+///
+/// # Errors
+/// What does not fit, or the file can't be read.
+pub(super) fn check(handle: &Arc<dyn FileHandle>) -> io::Result<()> {
+    let wrong = |why| Err(io::Error::new(ErrorKind::InvalidData, why));
     let (footer, body) = Footer::extract_footer(FileSlice::new(Arc::clone(handle)))?;
     if crc32fast::hash(&body.read_bytes()?) != footer.crc {
-        return Err(io::Error::new(ErrorKind::InvalidData, "its checksum is wrong"));
+        return wrong("its checksum is wrong");
+    }
+    if footer.version != *tantivy::version() {
+        return wrong("its footer is not what was written");
     }
     Ok(())
 }

@@ -34,6 +34,8 @@ const MERGED_CALLS: usize = 5_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Payload {
     pub version: u32,
+    /// The version of tantivy that wrote it.
+    pub library: String,
     /// Country of numbers without country code, as they were indexed.
     pub region: String,
     /// The journal entry to be read next.
@@ -204,7 +206,8 @@ impl Index {
     /// As [`Self::apply`].
     pub fn commit(&mut self, cursor: u64) -> Result<(), Error> {
         let built_at = *self.built_at.get_or_insert(cursor);
-        let payload = Payload { version: VERSION, region: self.forms.region().to_owned(), cursor, built_at };
+        let library = tantivy::version_string().to_owned();
+        let payload = Payload { version: VERSION, library, region: self.forms.region().to_owned(), cursor, built_at };
         let payload = serde_json::to_string(&payload).map_err(io::Error::from)?;
         let mut commit = self.writer()?.prepare_commit()?;
         commit.set_payload(&payload);
@@ -290,6 +293,9 @@ pub(super) fn usable(meta: &IndexMeta) -> Result<Option<Payload>, Error> {
     if payload.version != VERSION {
         let reason = format!("it has version {}, and this program writes {VERSION}", payload.version);
         return Err(Error::Damaged(reason));
+    }
+    if payload.library != tantivy::version_string() {
+        return Err(Error::Damaged(format!("it was written by {}", payload.library)));
     }
     Ok(Some(payload))
 }

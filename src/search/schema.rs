@@ -13,7 +13,7 @@ use super::number::{self, Forms, GroupTokenizer};
 use super::text::{self, NameTokenizer};
 
 /// Raised whenever the same call would be indexed differently; older indexes are rebuilt.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 const RAW: &str = "raw";
 const NAME: &str = "name";

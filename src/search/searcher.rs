@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use tantivy::directory::MmapDirectory;
 use tantivy::directory::error::OpenReadError;
+use tantivy::directory::{Directory, MmapDirectory};
 use tantivy::schema::Value;
 use tantivy::{DocAddress, DocSet, IndexReader, ReloadPolicy, TERMINATED, TantivyDocument, Term};
 
@@ -13,7 +13,7 @@ use super::cursor::{self, Sort};
 use super::error::{Error, guarded};
 use super::expr::Expr;
 use super::facets::{Counts, Facet};
-use super::files::Files;
+use super::files::{Files, check};
 use super::filters::QueryContext;
 use super::gather::{Gathered, Hit, Plan, gather};
 use super::index::{Index, LIVE, Payload, usable};
@@ -245,37 +245,38 @@ impl Searcher {
     ///
     /// # Errors
     /// [`Error::Damaged`] if not even the list of files can be read.
-    pub fn check(&self, nobody_writes: bool) -> Result<Vec<(String, &'static str)>, Error> {
+    pub fn check(&self, nobody_writes: bool) -> Result<Vec<(String, String)>, Error> {
         guarded(|| {
             // Opened afresh: the list of files in memory is as old as this searcher.
-            let index = schema::open(open_directory(&self.live)?)?;
+            let directory = open_directory(&self.live)?;
+            let index = schema::open(directory.clone())?;
             let managed = index.directory().list_managed_files();
-            let mut damaged = Vec::new();
+            let mut damaged: Vec<(PathBuf, String)> = Vec::new();
             let listed = index.load_metas()?.list_segment_files();
             let on_disk = names_in(&self.live)?;
             // Of the files that a segment may have it has those that were ever written, or that lie there.
             for file in listed.iter().filter(|file| managed.contains(*file) || on_disk.contains_key(*file)) {
-                match index.directory().validate_checksum(file) {
-                    Ok(true) => {}
+                match directory.get_file_handle(file) {
+                    Ok(handle) => damaged.extend(check(&handle).err().map(|error| (file.clone(), error.to_string()))),
                     // A running writer merges segments and deletes what it merged.
                     Err(OpenReadError::FileDoesNotExist(_))
                         if !index.load_metas()?.list_segment_files().contains(file) => {}
-                    Ok(false) => damaged.push((file.clone(), "its checksum is wrong")),
-                    Err(OpenReadError::FileDoesNotExist(_)) => damaged.push((file.clone(), "it is missing")),
-                    Err(_) => damaged.push((file.clone(), "it can't be read")),
+                    Err(OpenReadError::FileDoesNotExist(_)) => damaged.push((file.clone(), "it is missing".into())),
+                    Err(_) => damaged.push((file.clone(), "it can't be read".into())),
                 }
             }
             for (file, regular) in on_disk {
                 let known = managed.contains(&file) || file == Path::new(MANAGED);
                 if !regular {
-                    damaged.push((file, "it is no file"));
+                    damaged.push((file, "it is no file".into()));
                 } else if !known && (listed.contains(&file) || file == Path::new(META)) {
-                    damaged.push((MANAGED.into(), "it does not list every file of the index"));
+                    damaged.push((MANAGED.into(), "it does not list every file of the index".into()));
                 } else if nobody_writes && !known && file.extension().is_none_or(|extension| extension != "lock") {
-                    damaged.push((file, "it is no file of the index"));
+                    damaged.push((file, "it is no file of the index".into()));
                 }
             }
-            let mut names: Vec<_> = damaged.iter().map(|(file, why)| (file.display().to_string(), *why)).collect();
+            let mut names: Vec<_> =
+                damaged.iter().map(|(file, why)| (file.display().to_string(), why.clone())).collect();
             names.sort_unstable();
             names.dedup();
             Ok(names)

@@ -72,7 +72,7 @@ async fn a_writer_that_hangs_is_answered_for() {
     let url = format!("{}/webhooks/doubletick", app.url);
     let post = || app.client.post(&url).bearer_auth(crate::app::INGEST).body(json!({"event": "NEW_LEAD"}).to_string());
     let asked = std::time::Instant::now();
-    let answer = tokio::time::timeout(Duration::from_secs(14), crate::http::Answer::of(post())).await;
+    let answer = tokio::time::timeout(Duration::from_secs(20), crate::http::Answer::of(post())).await;
     let answer = answer.expect("an answer in bounded time");
     answer.problem(503);
     assert_eq!(answer.header("retry-after"), "1");
