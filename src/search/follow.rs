@@ -189,13 +189,8 @@ impl Follower {
             return Ok(None);
         }
         let docs = docs(&readable.facts);
-        in_place(|| {
-            index.apply(&docs)?;
-            fault::point("search.applied");
-            index.commit(next)
-        })?;
-        fault::point("search.committed");
-        self.show(index)?;
+        in_place(|| index.apply(&docs))?;
+        self.commit(index, next)?;
         Ok(Some(next))
     }
 
@@ -250,7 +245,13 @@ impl Follower {
             let docs = docs(&readable.facts);
             in_place(|| index.apply_new(&docs))?;
         }
+        self.commit(index, cursor)
+    }
+
+    fn commit(&self, index: &mut Index, cursor: u64) -> Result<(), FollowError> {
+        fault::point("search.applied");
         in_place(|| index.commit(cursor))?;
+        fault::point("search.committed");
         self.show(index)
     }
 
