@@ -341,8 +341,8 @@ impl Writer {
         if appended.is_empty() {
             return Ok(receipts);
         }
-        tx.execute_rows("insert into journal (seq, at, kind, subject, body_hash, entry, leaf)", &rows, "").await?;
-        tx.execute_rows("insert into journal_bodies (seq, salt, body)", &bodies, "").await?;
+        tx.execute_rows("insert into journal (seq, at, kind, subject, body_hash, entry, leaf)", rows, "").await?;
+        tx.execute_rows("insert into journal_bodies (seq, salt, body)", bodies, "").await?;
         fault::point("journal.inserted");
         for projection in &self.projections {
             projection.apply(&mut tx, &appended).await?;
