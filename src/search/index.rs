@@ -24,6 +24,8 @@ const ASIDE: &str = "aside";
 
 /// The smallest memory budget that tantivy allows a writer, in bytes: for following the journal.
 pub const STEADY_BYTES: usize = 15_000_000;
+/// Writer memory while the index is built from nothing, in bytes.
+pub const FILLING_BYTES: usize = 120_000_000;
 /// Indexes up to this size have their checksums verified when they are opened, in bytes. Larger
 /// ones would hold up the start; `verify` checks them.
 const CHECKED_ON_OPEN: u64 = 64 << 20;

@@ -49,7 +49,7 @@ pub use facets::{Counts, Facet};
 pub use filters::{Filters, QueryContext, compile};
 pub use follow::{FollowError, Follower};
 pub use handle::SearchHandle;
-pub use index::{Index, Opened, STEADY_BYTES};
+pub use index::{FILLING_BYTES, Index, Opened, STEADY_BYTES};
 pub use number::Fragment;
 pub use parse::parse;
 pub use searcher::{Found, Page, Searcher, Totals};
