@@ -98,7 +98,6 @@ impl Kind {
         let q = |q: String| Filters { q: Some(q), ..Filters::default() };
         let (first, last) = (typed(FIRST_NAMES, dice), typed(LAST_NAMES, dice));
         let name = if dice.below(2) == 0 { &first } else { &last };
-        let part = |digits: String, at: usize, many: usize| digits[at..at + many].to_owned();
         match self {
             Self::Name | Self::FacetsOfName => (q(name.clone()), Plain::Words(vec![name.clone()])),
             Self::TwoNames => (q(format!("{first} {last}")), Plain::Words(vec![first, last])),
@@ -109,8 +108,10 @@ impl Kind {
             }
             Self::FourDigits | Self::SevenDigits => {
                 let many = if self == Self::FourDigits { 4 } else { 7 };
-                let at = dice.below(11 - many) as usize;
-                let digits = part(calls::any_number(dice), at, many as usize);
+                let (number, at) = (calls::any_number(dice), dice.below(11 - many) as usize);
+                let digits = number[at..at + many as usize].to_owned();
+                // A leading 0 may be the one that is dialled before a number: the product looks for both, the others don't.
+                let digits = digits.replacen('0', "5", usize::from(digits.starts_with('0')));
                 (q(digits.clone()), Plain::Digits(digits))
             }
             Self::AgentMonth => {

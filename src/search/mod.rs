@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CallDoc ──schema──▶ Index (writer) ──commits──▶ Searcher ──gather──▶ Found
-//! Filters ──filters, parse──▶ Expr ──plan──▶ tantivy query ──┘
+//! Filters ──filters, parse──▶ Expr ──plan──▶ set of documents ──┘
 //! ```
 //!
 //! | file | its one job |
@@ -13,12 +13,15 @@
 //! | `expr` | that tree; pure data |
 //! | `schema` | fields, and the document of a call |
 //! | `index`, `searcher` | one writes and rebuilds, the other reads beside it |
-//! | `plan`, `gather`, `facets`, `cursor` | tree to query; total, page and counts in one pass |
+//! | `plan`, `bits`, `cache` | tree to the set of a segment's documents; such sets; those kept for the next query |
+//! | `gather`, `facets`, `cursor` | total, page and counts of a set |
 //!
 //! The index is disposable: it follows the journal by a cursor that every commit carries, and what
 //! can't be used is renamed aside and built again. This module does **not** read the journal or the
 //! database, does not decide when to commit, and knows no permissions.
 
+mod bits;
+mod cache;
 mod cursor;
 mod doc;
 mod document;

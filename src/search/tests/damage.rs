@@ -78,7 +78,7 @@ fn another_region_or_version_is_rebuilt() {
     drop(index);
     let lab = filled();
     let meta = lab.folder.path().join("live/meta.json");
-    let text = fs::read_to_string(&meta).unwrap().replace("\\\"version\\\":1", "\\\"version\\\":0");
+    let text = fs::read_to_string(&meta).unwrap().replace("\\\"version\\\":2", "\\\"version\\\":0");
     fs::write(&meta, text).unwrap();
     assert!(matches!(Searcher::open(lab.folder.path(), 1), Err(Error::Damaged(_))));
     assert!(matches!(reopen(&lab).1, Opened::RebuiltBecause(reason) if reason.contains("version 0")));
