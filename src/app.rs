@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, StorageKind};
 use crate::db::{Db, Error as DbError};
 use crate::export;
+use crate::health::Health;
 use crate::journal::{Journal, Projection};
 use crate::objects::{FsStore, ObjectStore};
 use crate::retention::{PolicyError, PolicySet};
@@ -32,6 +33,7 @@ pub struct App {
     pub fs_store: Option<FsStore>,
     pub policies: PolicySet,
     pub search: SearchHandle,
+    pub health: Health,
 }
 
 /// Why the parts could not be put together.
@@ -65,8 +67,12 @@ impl App {
         Ok(Self {
             calls: Calls::new(db.clone()),
             access: Access::new(db.clone(), journal.clone(), clock.clone()),
+            #[cfg(feature = "failpoints")]
+            store: Arc::new(crate::objects::Faulty(fs_store.clone())),
+            #[cfg(not(feature = "failpoints"))]
             store: Arc::new(fs_store.clone()),
             fs_store: Some(fs_store),
+            health: Health::default(),
             policies,
             search: SearchHandle::new(&config.index_dir(), SEARCH_THREADS),
             journal,

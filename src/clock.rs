@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
+
+/// What lies further ahead than this was written while a clock was ahead.
+pub const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// A source of the current time; cheap to clone.
 #[derive(Clone)]

@@ -4,8 +4,11 @@
 //! the data, from the journal to the pages. `docs/ARCHITECTURE.md` tells the life of a recording through them.
 
 pub mod clock;
+pub mod fault;
 pub mod config;
 pub mod telemetry;
+pub mod health;
+pub mod background;
 
 pub mod db;
 pub mod evidence;

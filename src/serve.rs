@@ -2,11 +2,12 @@
 //!
 //! The listener and the signal to stop are parameters, so that a test can start the real thing on port 0.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -15,15 +16,20 @@ use tokio_util::task::TaskTracker;
 use crate::access::TokenError;
 use crate::app::App;
 use crate::archiver::{Analyser, Archive, ArchiveError, Spool, Worker};
+use crate::background::Background;
 use crate::config::ConfigError;
+use crate::fault;
 use crate::flags::Evaluator;
+use crate::health::supervise;
 use crate::lock::{DataDirLock, LockError};
 use crate::search::Follower;
 use crate::telemetry;
 use crate::web::{self, WebState};
 
-/// How long requests and workers may take to finish once the signal came; with it a stop stays below ten seconds.
-const GRACE: Duration = Duration::from_secs(8);
+/// How long workers may take to end after the last request did (`web::Limits::grace`), then the database; together with
+/// what the program itself needs, a stop stays below ten seconds whatever hangs.
+const WORKERS_GRACE: Duration = Duration::from_secs(2);
+const DATABASE_GRACE: Duration = Duration::from_secs(1);
 
 /// Why the server could not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -57,36 +63,38 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
     if let Some(store) = &app.fs_store {
         store.clear_staging()?;
     }
-    app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
     let app = Arc::new(app);
-    let workers = start_workers(&app, &shutdown).await?;
-    workers.spawn(keep_metrics_small(metrics.clone(), shutdown.clone()));
+    let background = Background::start()?;
+    let workers = tokio::select! {
+        workers = prepare(&app, &metrics, &background, &shutdown) => workers?,
+        // Told to stop while something hangs that is needed for the start.
+        () = shutdown.cancelled() => return Ok(()),
+    };
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let router = web::router(WebState { app: Arc::clone(&app), metrics });
-    let stopped = shutdown.clone();
-    let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move { stopped.cancelled().await });
-    let patience = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    let outcome = tokio::select! {
-        outcome = server.into_future() => outcome,
-        () = patience => Ok(()),
-    };
+    let router = web::router(WebState::new(Arc::clone(&app), metrics));
+    web::serve(listener, router, &shutdown, web::Limits::default()).await;
     shutdown.cancel();
     workers.close();
-    if tokio::time::timeout(GRACE / 4, workers.wait()).await.is_err() {
+    if tokio::time::timeout(WORKERS_GRACE, workers.wait()).await.is_err() {
         tracing::warn!("a worker did not stop in time; what it was doing is taken up at the next start");
     }
-    app.db.close().await;
+    if tokio::time::timeout(DATABASE_GRACE, app.db.close()).await.is_err() {
+        tracing::warn!("the database could not be closed in time; it recovers by itself at the next start");
+    }
     tracing::info!("stopped");
-    Ok(outcome?)
+    Ok(())
 }
 
-/// Everything that runs beside the server.
-async fn start_workers(app: &Arc<App>, shutdown: &CancellationToken) -> Result<TaskTracker, ServeError> {
+/// Brings the tokens of the configuration into force, takes up what was interrupted, and starts what runs beside the
+/// server.
+async fn prepare(
+    app: &Arc<App>,
+    metrics: &PrometheusHandle,
+    background: &Background,
+    shutdown: &CancellationToken,
+) -> Result<TaskTracker, ServeError> {
+    app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
     let archive = Arc::new(Archive {
         db: app.db.clone(),
         journal: app.journal.clone(),
@@ -97,29 +105,45 @@ async fn start_workers(app: &Arc<App>, shutdown: &CancellationToken) -> Result<T
         clock: app.clock.clone(),
         settings: app.config.recordings.clone(),
         public_url: app.public_url(),
+        health: app.health.clone(),
     });
-    let worker = Worker::new(Arc::clone(&archive), node_name(&app.config.data_dir)?)?;
-    worker.recover().await?;
-    let follower = Follower {
+    let worker = Arc::new(Worker::new(Arc::clone(&archive), node_name(&app.config.data_dir)?)?);
+    let analyser = Arc::new(Analyser(archive));
+    let follower = Arc::new(Follower {
         journal: app.journal.clone(),
         calls: app.calls.clone(),
         handle: app.search.clone(),
         region: app.config.region.clone(),
-    };
-    let evaluator = Evaluator {
+    });
+    let evaluator = Arc::new(Evaluator {
         db: app.db.clone(),
         journal: app.journal.clone(),
         calls: app.calls.clone(),
         clock: app.clock.clone(),
         thresholds: app.config.flags.clone(),
         policies: app.policies.clone(),
-    };
+        health: app.health.clone(),
+    });
     let tracker = TaskTracker::new();
-    tracker.spawn(worker.run(shutdown.clone()));
-    tracker.spawn(Analyser(archive).run(shutdown.clone()));
-    tracker.spawn(follower.run(shutdown.clone()));
-    tracker.spawn(evaluator.run(shutdown.clone()));
-    tracker.spawn(hear_of_other_writers(Arc::clone(app), shutdown.clone()));
+    let cancel = || shutdown.clone();
+    let (metrics, looked_at) = (metrics.clone(), Arc::clone(app));
+    let supervised = |name, start: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>| {
+        supervise(app.health.clone(), name, shutdown.clone(), start)
+    };
+    let run = |name, start| _ = tracker.spawn(supervised(name, start));
+    let follow = |name, start| background.spawn(&tracker, supervised(name, start));
+    let token = cancel();
+    run("archiver", Box::new(move || Arc::clone(&worker).run(token.clone()).boxed()));
+    let token = cancel();
+    run("analyser", Box::new(move || Arc::clone(&analyser).run(token.clone()).boxed()));
+    let token = cancel();
+    follow("indexer", Box::new(move || Arc::clone(&follower).run(token.clone()).boxed()));
+    let token = cancel();
+    follow("flagger", Box::new(move || Arc::clone(&evaluator).run(token.clone()).boxed()));
+    let token = cancel();
+    run("listener", Box::new(move || hear_of_other_writers(Arc::clone(&looked_at), token.clone()).boxed()));
+    let token = cancel();
+    run("metrics", Box::new(move || keep_metrics_small(metrics.clone(), token.clone()).boxed()));
     Ok(tracker)
 }
 
@@ -127,6 +151,7 @@ async fn start_workers(app: &Arc<App>, shutdown: &CancellationToken) -> Result<T
 async fn hear_of_other_writers(app: Arc<App>, shutdown: CancellationToken) {
     const LOOK_EVERY: Duration = Duration::from_millis(500);
     while tokio::time::timeout(LOOK_EVERY, shutdown.cancelled()).await.is_err() {
+        fault::point("listener.look");
         if let Err(error) = app.journal.look().await {
             tracing::warn!(%error, "the journal can't be read at the moment");
         }

@@ -21,6 +21,16 @@ pub fn start_logging(default: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init();
+    std::panic::set_hook(Box::new(panicked));
+}
+
+/// No panic is silent. Where it happened is logged; what it says is not, unless somebody asks for it: it may quote a name.
+fn panicked(info: &std::panic::PanicHookInfo) {
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    metrics::counter!("callvault_panics_total").increment(1);
+    tracing::error!(place, thread, "the program panicked: this is a fault of its own, please report it");
+    tracing::debug!(said = info.payload_as_str().unwrap_or_default(), "what the panic said");
 }
 
 /// Starts recording metrics for this process; the handle renders them.
@@ -48,6 +58,9 @@ fn describe() {
     );
     describe_counter!("callvault_recordings_total", "Recordings settled, by outcome.");
     describe_counter!("callvault_fetch_retries_total", "Fetches that will be tried again.");
+    describe_counter!("callvault_panics_total", "Panics anywhere in the program: faults of its own.");
+    describe_counter!("callvault_worker_restarts_total", "Workers that panicked and were started again.");
+    describe_gauge!("callvault_degraded", "1 while a part is not well; /readyz says why.");
     describe_histogram!("callvault_journal_batch_entries", "Entries committed in one transaction.");
     describe_histogram!("callvault_http_seconds", "Time to answer, by route and status class.");
     describe_gauge!("callvault_journal_entries", "Size of the journal.");

@@ -25,5 +25,6 @@ done
 export WEBDRIVER_URL="http://127.0.0.1:$port"
 
 # The tests that need a server are marked as ignored, so that plain `cargo test` runs without any.
-cargo test --doc
-cargo test --lib --tests -- --include-ignored
+# The points at which tests break the program on purpose are in all of it, so that it is compiled once.
+cargo test --features failpoints --doc
+cargo test --features failpoints --lib --tests -- --include-ignored

@@ -8,13 +8,13 @@ mod session;
 mod token;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
-use tokio::sync::RwLock;
+use tokio::sync::Mutex;
 
 pub use role::{Permission, Role};
 pub use session::SESSION_LIFE;
@@ -26,8 +26,10 @@ use crate::journal::Journal;
 
 /// Known tokens are read again after this long: a revoked one stops working within it.
 const FRESH: Duration = Duration::from_secs(2);
-/// A secret that is unknown makes us look again, but not more often than this.
+/// A secret that is unknown makes us look again, but not more often than this: a flood of them costs no database.
 const SECOND_LOOK: Duration = Duration::from_millis(200);
+/// A database that takes longer is out of reach for now.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Somebody who showed a valid secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Access {
     journal: Journal,
     clock: Clock,
     known: Arc<RwLock<Known>>,
+    /// Held by whoever reads the tokens: one at a time does.
+    reading: Arc<Mutex<()>>,
 }
 
 /// The tokens in force, by the hash of their secret.
@@ -64,29 +68,53 @@ struct Known {
 impl Access {
     #[must_use]
     pub fn new(db: Db, journal: Journal, clock: Clock) -> Self {
-        Self { db, journal, clock, known: Arc::default() }
+        Self { db, journal, clock, known: Arc::default(), reading: Arc::default() }
     }
 
     /// Who holds this secret; `None` if nobody does. While the database is out of reach, the tokens that were known
     /// last go on working.
     pub async fn authenticate(&self, secret: &str) -> Option<Identity> {
         let hash = hash(secret);
-        {
-            let known = self.known.read().await;
-            let age = known.read.map(|read| read.elapsed());
-            let found = known.by_hash.get(&hash).cloned();
-            if age.is_some_and(|age| age < if found.is_some() { FRESH } else { SECOND_LOOK }) {
-                return found;
-            }
+        let (found, age) = self.look_up(&hash);
+        let fresh = if found.is_some() { FRESH } else { SECOND_LOOK };
+        if age.is_none_or(|age| age >= fresh) {
+            self.read_tokens(fresh).await;
+            return self.look_up(&hash).0;
         }
-        let mut known = self.known.write().await;
-        if known.read.is_none_or(|read| read.elapsed() >= SECOND_LOOK) {
-            match token::in_force(&self.db).await {
-                Ok(by_hash) => *known = Known { read: Some(Instant::now()), by_hash },
-                Err(error) => tracing::warn!(%error, "tokens could not be read; those known go on working"),
-            }
+        found
+    }
+
+    /// Whose secret has this hash, and how old that knowledge is.
+    fn look_up(&self, hash: &[u8; 32]) -> (Option<Identity>, Option<Duration>) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        (known.by_hash.get(hash).cloned(), known.read.map(|read| read.elapsed()))
+    }
+
+    /// Reads the tokens, unless somebody else did so in the meantime. All who ask meanwhile
+    /// wait for the one who reads, and then know.
+    async fn read_tokens(&self, fresh: Duration) {
+        let _reading = self.reading.lock().await;
+        let age = self.known.read().unwrap_or_else(PoisonError::into_inner).read.map(|read| read.elapsed());
+        if age.is_some_and(|age| age < fresh) {
+            return;
         }
-        known.by_hash.get(&hash).cloned()
+        let by_hash = match tokio::time::timeout(READ_PATIENCE, token::in_force(&self.db)).await {
+            Ok(Ok(by_hash)) => Some(by_hash),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "tokens could not be read; those known go on working");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("tokens could not be read in time; those known go on working");
+                None
+            }
+        };
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Also where it failed: the next one to ask must not wait as long again.
+        known.read = Some(Instant::now());
+        if let Some(by_hash) = by_hash {
+            known.by_hash = by_hash;
+        }
     }
 
     async fn identity_of(&self, token: &str) -> Result<Option<Identity>> {

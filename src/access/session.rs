@@ -17,7 +17,8 @@ impl Access {
     /// The database.
     pub async fn open_session(&self, identity: &Identity) -> Result<String> {
         let (value, now) = (new_secret(), self.now());
-        self.db.execute("delete from sessions where expires_at < $1", &[Arg::Int(now)]).await?;
+        let sql = "delete from sessions where expires_at < $1 or expires_at > $2";
+        self.db.execute(sql, &[Arg::Int(now), latest(now, SESSION_LIFE)]).await?;
         let sql = "insert into sessions (id_hash, token, created_at, expires_at) values ($1, $2, $3, $4)";
         let until = now + micros(SESSION_LIFE);
         self.db
@@ -31,8 +32,10 @@ impl Access {
     /// # Errors
     /// The database.
     pub async fn session(&self, value: &str) -> Result<Option<Identity>> {
-        let sql = "select token from sessions where id_hash = $1 and expires_at > $2";
-        let row = self.db.fetch_optional(sql, &[Arg::from(&hash(value)[..]), Arg::Int(self.now())]).await?;
+        let sql = "select token from sessions where id_hash = $1 and expires_at > $2 and expires_at <= $3";
+        let now = self.now();
+        let params = [Arg::from(&hash(value)[..]), Arg::Int(now), latest(now, SESSION_LIFE)];
+        let row = self.db.fetch_optional(sql, &params).await?;
         match row {
             Some(row) => self.identity_of(&row.text("token")?).await,
             None => Ok(None),
@@ -65,9 +68,15 @@ impl Access {
     /// The database.
     pub async fn redeem_sign_in_code(&self, code: &str) -> Result<Option<Identity>> {
         let (hash, now) = (Arg::from(&hash(code)[..]), self.now());
+        // Anybody can ask for any code: only one that may exist is worth the write lock.
+        let sql = "select token from sign_in_links where code_hash = $1 and used_at is null and expires_at > $2";
+        if self.db.fetch_optional(sql, &[hash.clone(), Arg::Int(now)]).await?.is_none() {
+            return Ok(None);
+        }
         let mut tx = self.db.begin().await?;
-        let sql = "update sign_in_links set used_at = $2 where code_hash = $1 and used_at is null and expires_at > $2";
-        let used = tx.execute(sql, &[hash.clone(), Arg::Int(now)]).await?;
+        let sql = "update sign_in_links set used_at = $2
+            where code_hash = $1 and used_at is null and expires_at > $2 and expires_at <= $3";
+        let used = tx.execute(sql, &[hash.clone(), Arg::Int(now), latest(now, LINK_LIFE)]).await?;
         let row = tx.fetch_optional("select token from sign_in_links where code_hash = $1", &[hash]).await?;
         tx.commit().await?;
         match row {
@@ -79,6 +88,12 @@ impl Access {
     fn now(&self) -> i64 {
         self.clock.now().as_microsecond()
     }
+}
+
+/// The latest end that something of this life can have; with a later one it was made while a clock was ahead, and would
+/// be good for years. An hour is what clocks may differ by.
+fn latest(now: i64, life: Duration) -> Arg {
+    Arg::Int(now.saturating_add(micros(life + Duration::from_secs(3600))))
 }
 
 fn micros(life: Duration) -> i64 {

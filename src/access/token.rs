@@ -10,6 +10,7 @@ use super::{Access, Identity, Role, hash, new_secret};
 use crate::clock::from_micros;
 use crate::config::BootstrapToken;
 use crate::db::{Arg, Db, Error as DbError, Result, Row, Tx};
+use crate::fault;
 use crate::journal::{AppendError, Appended, Body, Kind, NewEntry, Projection, ProjectionError, Record};
 
 /// Names with this prefix belong to tokens of the configuration.
@@ -77,6 +78,7 @@ impl Access {
         }
         let secret = format!("cv_{}", new_secret());
         self.add_token(name, role, &secret, actor).await?;
+        fault::point("token.created");
         Ok(secret)
     }
 

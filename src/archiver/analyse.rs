@@ -15,13 +15,19 @@ use super::{Archive, ArchiveError};
 use crate::audio::{AnalyseError, Analysis, analyse};
 use crate::calls::records::AnalysisRecord;
 use crate::db::Sql;
+use crate::fault;
 use crate::journal::Kind;
 
 /// How much the operating system should prefer everything else.
 const NICENESS: i32 = 15;
 /// Without a sign of new entries the queue is looked at all the same.
 const POLL: Duration = Duration::from_secs(2);
+/// Pause before what went wrong is tried again, once nothing else is left.
 const BACK_OFF: Duration = Duration::from_secs(15);
+/// Pause after an error.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
+/// The part of the archive's health that is this worker's.
+const PART: &str = "analysis";
 
 const NEXT: Sql = Sql::Split {
     sqlite: "select call_id, source, sha256, object_key from recordings where state = 'archived' and analysed = 0
@@ -35,22 +41,31 @@ pub struct Analyser(pub Arc<Archive>);
 
 impl Analyser {
     /// Runs until cancelled.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let mut grown = self.0.journal.watch();
         let mut troubled = BTreeSet::new();
         loop {
             grown.mark_unchanged();
             let pause = match self.next(&mut troubled, &cancel).await {
                 Ok(true) if !cancel.is_cancelled() => continue,
-                Ok(_) => POLL,
+                Ok(_) if troubled.is_empty() => {
+                    self.0.health.clear(PART);
+                    POLL
+                }
+                // Only those are left that went wrong: each gets another try, after a pause.
+                Ok(_) => {
+                    troubled.clear();
+                    BACK_OFF
+                }
                 Err(error) => {
                     tracing::error!(%error, "a recording could not be analysed; trying again");
-                    BACK_OFF
+                    self.0.health.report(PART, "recordings can't be analysed at the moment: see the log");
+                    ERROR_PAUSE
                 }
             };
             tokio::select! {
                 () = cancel.cancelled() => return,
-                _ = grown.changed() => {}
+                _ = grown.changed(), if pause == POLL => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -74,7 +89,7 @@ impl Analyser {
         let file = match self.copy(&key).await {
             Ok(file) => file,
             Err(error) => {
-                // One object that can't be read must not hold up the others; the next start tries it again.
+                // One object that can't be read must not hold up the others.
                 troubled.insert((call_id, source));
                 return Err(error);
             }
@@ -101,7 +116,9 @@ impl Analyser {
             Err(AnalyseError::Read(error)) => return Err(error.into()),
             Err(error) => record(0.0, Err(error.to_string())),
         };
+        fault::point("analysis.decoded");
         self.0.journal_json(Kind::RecordingAnalysed, &call_id, &record).await?;
+        fault::point("analysis.journaled");
         Ok(true)
     }
 

@@ -44,7 +44,8 @@ impl FetchError {
     /// What a broken connection means. The client's own text may repeat the URL with the key, so it is never shown.
     pub(super) fn of_client(error: &reqwest::Error) -> Self {
         if let Some(refusal) = super::resolve::refusal_in(error) {
-            return refusal.into();
+            // A name may lead elsewhere by the next attempt; nothing was dialled.
+            return Self::passing(refusal.to_string());
         }
         Self::passing(if error.is_timeout() {
             "the sender took too long"

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
-use reqwest::header::{CONTENT_LENGTH, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode, redirect};
 use sha2::{Digest, Sha256, Sha512};
 use tokio::fs::File;
@@ -17,6 +17,7 @@ use super::spool::{Room, Spool};
 use crate::audio::{AudioFacts, FrameWalk};
 use crate::clock::Clock;
 use crate::config::Recordings;
+use crate::fault::{self, operation};
 
 /// Redirects that are followed for one recording.
 const MAX_HOPS: usize = 5;
@@ -50,7 +51,9 @@ impl Fetcher {
             // Every hop is checked here, not in the client; and a proxy would dial addresses that nobody checked.
             .redirect(redirect::Policy::none())
             .no_proxy()
-            .dns_resolver(CheckedResolver(rules.clone()))
+            .dns_resolver(CheckedResolver::new(rules.clone()))
+            // What is archived is what the sender keeps, not some packing of it.
+            .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
             .connect_timeout(settings.timeout.min(std::time::Duration::from_secs(20)))
             .user_agent(concat!("callvault/", env!("CARGO_PKG_VERSION")))
             .build()?;
@@ -83,8 +86,8 @@ impl Fetcher {
             return Err(too_large(max));
         }
         // Never into a file that is there: an interrupted run may have linked it into the store already.
-        remove(path).await;
-        let file = File::create_new(path).await.map_err(spool_error)?;
+        remove(path).await.map_err(spool_error)?;
+        let file = operation("spool.create", File::create_new(path)).await.map_err(spool_error)?;
         let mut writer = BufWriter::with_capacity(BLOCK, file);
         let mut intake = Intake::new(spool.room());
         let mut body = response.bytes_stream();
@@ -96,12 +99,13 @@ impl Fetcher {
             if !intake.take(&chunk) {
                 return Err(FetchError::Own("the spool is full: recordings wait until the store takes them".into()));
             }
-            writer.write_all(&chunk).await.map_err(spool_error)?;
+            operation("spool.write", writer.write_all(&chunk)).await.map_err(spool_error)?;
+            fault::point("archiver.streaming");
         }
         if expected.is_some_and(|expected| expected != intake.size) {
             return Err(FetchError::passing("the recording broke off on its way"));
         }
-        writer.flush().await.map_err(spool_error)?;
+        operation("spool.flush", writer.flush()).await.map_err(spool_error)?;
         intake.finish(path.to_owned())
     }
 
@@ -111,6 +115,9 @@ impl Fetcher {
             let response = self.client.get(self.with_key(&url)).send().await.map_err(|e| FetchError::of_client(&e))?;
             let status = response.status();
             if status == StatusCode::OK {
+                if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+                    return Err(FetchError::passing("the sender compressed the recording, which was not asked for"));
+                }
                 return Ok(response);
             }
             if !status.is_redirection() {
@@ -118,8 +125,9 @@ impl Fetcher {
             }
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let next = location.and_then(|location| url.join(location).ok());
-            url = next.ok_or_else(|| FetchError::passing("the sender redirects to nowhere"))?;
-            self.rules.check_url(&url)?;
+            let next = next.ok_or_else(|| FetchError::passing("the sender redirects to nowhere"))?;
+            self.rules.check_hop(&url, &next)?;
+            url = next;
         }
         Err(FetchError::passing(format!("the sender redirects more than {MAX_HOPS} times")))
     }
@@ -196,7 +204,7 @@ impl Intake {
 
 /// Reads a file that an earlier run left in the spool; `None` where there is none or it is no complete recording.
 pub(super) async fn restage(path: &Path, spool: &Spool) -> std::io::Result<Option<Staged>> {
-    let mut file = match File::open(path).await {
+    let mut file = match operation("spool.open", File::open(path)).await {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -210,13 +218,11 @@ pub(super) async fn restage(path: &Path, spool: &Spool) -> std::io::Result<Optio
     }
 }
 
-/// Removes a spool file; a leftover is removed at the next start, so a failure is only told.
-pub(super) async fn remove(path: &Path) {
-    match tokio::fs::remove_file(path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "a spool file could not be removed");
-        }
-        _ => {}
+/// Removes a spool file, if it is there.
+pub(super) async fn remove(path: &Path) -> std::io::Result<()> {
+    match operation("spool.remove", tokio::fs::remove_file(path)).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

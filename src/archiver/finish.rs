@@ -3,6 +3,7 @@
 //! Every step can be run again: a crash between any two is repaired by running the same steps once more.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
@@ -11,6 +12,7 @@ use super::work::Job;
 use super::{Archive, ArchiveError, vcon};
 use crate::calls::Facts;
 use crate::calls::records::{ArchiveReceipt, AudioRecord, Intent};
+use crate::fault;
 use crate::intake::call_key;
 use crate::journal::{Body, Kind, NewEntry};
 use crate::objects::{Content, ObjectInfo, ObjectKey};
@@ -19,6 +21,7 @@ impl Archive {
     /// Brings a recording from the spool or from an interrupted run to its receipt.
     pub(super) async fn finish(&self, job: &Job, facts: &Facts, staged: Staged) -> Result<(), ArchiveError> {
         let sha256 = hex::encode(staged.sha256);
+        fault::point("archiver.hashed");
         if self.finish_as_twin(job, facts, &sha256).await? {
             return Ok(());
         }
@@ -34,9 +37,11 @@ impl Archive {
             }
             None => self.intend(job, facts, &staged).await?,
         };
+        fault::point("archiver.intended");
         let content = Content::File { path: staged.path.clone(), size: staged.size, sha256: staged.sha256 };
         let stored =
             self.store.put_new(&ObjectKey::Journaled(intent.object_key.clone()), content, intent.retain_until).await?;
+        fault::point("archiver.stored");
         self.seal(job, &intent, stored).await
     }
 
@@ -57,6 +62,7 @@ impl Archive {
         let record = Content::Bytes(Bytes::from(record));
         let record =
             self.store.put_new(&ObjectKey::Journaled(intent.vcon_key.clone()), record, intent.retain_until).await?;
+        fault::point("archiver.record_stored");
         let receipt = ArchiveReceipt {
             call_id: intent.call_id.clone(),
             source: intent.source.clone(),
@@ -77,7 +83,7 @@ impl Archive {
     }
 
     async fn intend(&self, job: &Job, facts: &Facts, staged: &Staged) -> Result<Intent, ArchiveError> {
-        let kept = self.policies.kept(facts);
+        let kept = self.policies.kept(facts, self.journaled(facts).await?);
         let (sha256, now) = (hex::encode(staged.sha256), self.clock.now());
         // The day of the call's end, else of its receipt, as the retention sees it.
         let day = self.policies.basis(facts).from.to_zoned(TimeZone::UTC).date();
@@ -114,6 +120,14 @@ impl Archive {
         };
         self.journal_json(Kind::RecordingIntended, &job.call_id, &intent).await?;
         Ok(intent)
+    }
+
+    /// The journal's time of the entry from which the call's receipt is taken.
+    async fn journaled(&self, facts: &Facts) -> Result<Option<Timestamp>, ArchiveError> {
+        let received = facts.final_received.unwrap_or(facts.first_received);
+        let entries = self.journal.about(&call_key(&facts.call_id), facts.last_seq).await?;
+        let mut entries = entries.iter().map(|record| &record.entry);
+        Ok(entries.find(|entry| entry.received().as_microsecond() == received).map(|entry| entry.at))
     }
 
     pub(super) async fn journal_json(

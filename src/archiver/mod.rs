@@ -28,6 +28,7 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::Recordings;
 use crate::db::{Db, Error as DbError};
+use crate::health::Health;
 use crate::journal::{AppendError, Journal};
 use crate::objects::{ObjectStore, StoreError};
 use crate::retention::PolicySet;
@@ -42,6 +43,7 @@ pub struct Archive {
     pub policies: PolicySet,
     pub clock: Clock,
     pub settings: Recordings,
+    pub health: Health,
     /// Under which address this archive is reached, without a slash at its end.
     pub public_url: String,
 }

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
+/// The longest host name that is repeated in a message (RFC 1035, section 2.3.4).
+const MAX_NAME_CHARS: usize = 253;
+
 /// The configured rules.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
@@ -28,6 +31,8 @@ pub(super) enum Refusal {
     Scheme(String),
     #[error("the recording URL is not encrypted: plain http is fetched only where private addresses are allowed")]
     Plain,
+    #[error("the sender redirects from an encrypted address to an unencrypted one")]
+    Downgrade,
     #[error("the recording URL carries credentials")]
     Credentials,
     #[error("the recording URL names no host")]
@@ -62,7 +67,9 @@ impl Rules {
         let port = url.port_or_known_default().ok_or(Refusal::NoHost)?;
         if !self.hosts.iter().any(|pattern| pattern.matches(&host, port, url.port().is_none())) {
             let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-            return Err(Refusal::Host(format!("{host}{port}")));
+            // A name has at most 253 characters; what is longer is not repeated in full.
+            let name: String = host.to_string().chars().take(MAX_NAME_CHARS).collect();
+            return Err(Refusal::Host(format!("{name}{port}")));
         }
         // The parser has read every spelling of a number (0x7f.1, 2130706433) into the address it means.
         let literal = match host {
@@ -77,6 +84,12 @@ impl Rules {
             return Err(Refusal::Plain);
         }
         Ok(())
+    }
+
+    /// Where a redirect leads: by the same rules, and never out of an encrypted connection, which would show the key.
+    pub(super) fn check_hop(&self, from: &Url, to: &Url) -> Result<(), Refusal> {
+        self.check_url(to)?;
+        if from.scheme() == "https" && to.scheme() != "https" { Err(Refusal::Downgrade) } else { Ok(()) }
     }
 
     /// Checks the address that is about to be dialled.
@@ -135,6 +148,7 @@ pub(super) fn is_private(ip: IpAddr) -> bool {
                 || a >= 240
                 || (a == 100 && (64..128).contains(&b))
                 || (a == 192 && b == 0 && c == 0)
+                || (a == 192 && b == 88 && c == 99)
                 || (a == 198 && (b == 18 || b == 19))
         }
         IpAddr::V6(ip) => {
@@ -162,6 +176,8 @@ pub(super) fn is_private(ip: IpAddr) -> bool {
                         || (first == 0x2001 && second == 0xdb8)
                         || (first == 0x64 && second == 0xff9b)
                         || first == 0x100
+                        || first == 0x5f00
+                        || (first == 0x3fff && second < 0x1000)
                 }
             }
         }
@@ -212,11 +228,46 @@ mod tests {
     fn every_spelling_of_loopback_is_loopback() {
         let allowed = rules(&["127.0.0.1"], true);
         let refused = rules(&["127.0.0.1"], false);
-        for host in ["127.0.0.1:4711", "2130706433", "0x7f.1", "017700000001", "0x7f000001:80"] {
+        for host in [
+            "127.0.0.1:4711",
+            "2130706433",
+            "0x7f.1",
+            "0177.0.0.1",
+            "127.1",
+            "017700000001",
+            "0x7f000001:80",
+            "127.0.0.1.",
+            "\u{ff11}\u{ff12}\u{ff17}.0.0.1",
+            "%31%32%37.0.0.1",
+        ] {
             let url = format!("http://{host}/a.mp3");
             assert!(allowed.check(&url).is_ok(), "{url}: {:?}", allowed.check(&url));
             assert!(matches!(refused.check(&url), Err(Refusal::Private(_))), "{url}");
         }
+    }
+
+    #[test]
+    fn a_redirect_stays_encrypted_and_on_the_list() {
+        let rules = rules(&["*.doubletick.io", "127.0.0.1"], true);
+        let url = |text: &str| Url::parse(text).unwrap();
+        let hop = |from: &str, to: &str| rules.check_hop(&url(from), &url(to));
+        assert_eq!(hop("https://a.doubletick.io/1", "https://b.doubletick.io/2"), Ok(()));
+        assert_eq!(hop("http://127.0.0.1:1/1", "http://127.0.0.1:2/2"), Ok(()));
+        assert_eq!(hop("https://a.doubletick.io/1", "http://a.doubletick.io/1"), Err(Refusal::Downgrade));
+        for bad in [
+            "https://evil.example/",
+            "https://u:p@a.doubletick.io/",
+            "https://a.doubletick.io:22/",
+            "ftp://a.doubletick.io/",
+        ] {
+            assert!(hop("https://a.doubletick.io/1", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_of_any_length_makes_a_short_message() {
+        let refused = rules(&["*.doubletick.io"], false).check(&format!("https://{}/", "a".repeat(100_000)));
+        assert!(refused.unwrap_err().to_string().len() < 400);
     }
 
     #[test]
@@ -230,6 +281,8 @@ mod tests {
             "172.16.0.1",
             "192.168.1.1",
             "198.18.0.1",
+            "192.0.0.8",
+            "192.88.99.1",
             "224.0.0.1",
             "255.255.255.255",
             "::",
@@ -241,6 +294,11 @@ mod tests {
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
             "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::7f00:1",
+            "2001::1",
+            "5f00::1",
+            "3fff::1",
             "2002:7f00:1::",
             "::127.0.0.1",
             "2001:db8::1",

@@ -1,21 +1,24 @@
 //! Claims what is due and brings it in, several at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::failure::{FetchError, pause};
 use super::fetch::{Fetcher, Staged, remove, restage};
-use super::work::{self, Job};
+use super::work::{self, Claim, Job};
 use super::{Archive, ArchiveError};
 use crate::calls::records::{FailureRecord, Intent};
-use crate::calls::{Facts, RecordingState};
+use crate::calls::{Facts, Lane, RecordingState, host_of, mend_queue};
+use crate::fault::{self, operation};
+use crate::health::caught;
 use crate::journal::Kind;
 use crate::objects::StoreError;
 
@@ -31,9 +34,19 @@ pub struct Worker {
     archive: Arc<Archive>,
     fetcher: Arc<Fetcher>,
     owner: String,
-    /// What this process works on: a lease that ran out in the middle must not start the same work twice.
-    under_way: Mutex<BTreeSet<(i64, String)>>,
+    /// What this process works on, with its host: a lease that ran out in the middle must not start the same work twice,
+    /// and one host must not take every place.
+    under_way: Mutex<BTreeMap<(i64, String), String>>,
+    /// A place is free again.
+    freed: Notify,
+    turn: AtomicU64,
+    /// Something failed after which leases, work or files may be left that nobody works on.
+    leftovers: AtomicBool,
 }
+
+/// The parts of the archive's health that are this worker's.
+const PART: &str = "recordings";
+const QUEUE: &str = "recording queue";
 
 /// What became of one attempt.
 enum Outcome {
@@ -52,6 +65,7 @@ struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.worker.under_way().remove(&self.key);
+        self.worker.freed.notify_one();
     }
 }
 
@@ -62,27 +76,34 @@ impl Worker {
     /// The TLS set-up of the machine can't be used.
     pub fn new(archive: Arc<Archive>, owner: String) -> reqwest::Result<Self> {
         let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
-        Ok(Self { archive, fetcher, owner, under_way: Mutex::default() })
+        let (under_way, freed) = (Mutex::default(), Notify::new());
+        let (turn, leftovers) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { archive, fetcher, owner, under_way, freed, turn, leftovers })
     }
 
-    /// Takes up where a stopped process was: frees its leases, and removes work and spool files that nothing comes
-    /// back to.
+    /// Takes up what was interrupted, by the end of a process or by an error: frees leases of this node, and removes work
+    /// and spool files, that nobody works on and nothing comes back to.
     ///
     /// # Errors
     /// The database or the spool can't be used.
-    pub async fn recover(&self) -> Result<(), ArchiveError> {
-        let freed = work::free_leases_of(&self.archive.db, &self.owner).await?;
-        work::forget_settled(&self.archive.db).await?;
-        let wanted = work::sources_under_way(&self.archive.db).await?;
+    async fn recover(&self) -> Result<(), ArchiveError> {
+        let mut freed = 0;
+        for (call_seq, source) in work::leased_by(&self.archive.db, &self.owner).await? {
+            if !self.under_way().contains_key(&(call_seq, source.clone())) {
+                work::hand_back(&self.archive.db, call_seq, &source).await?;
+                freed += 1;
+            }
+        }
+        mend_queue(&self.archive.db).await?;
         let spool = &self.archive.spool;
-        let wanted: BTreeSet<PathBuf> = wanted
-            .iter()
-            .flat_map(|(call_seq, source)| [spool.file(*call_seq, source), spool.half(*call_seq, source)])
-            .collect();
+        let files = |(call_seq, source): &(i64, String)| [spool.file(*call_seq, source), spool.half(*call_seq, source)];
+        let wanted: BTreeSet<PathBuf> =
+            work::sources_under_way(&self.archive.db).await?.iter().flat_map(files).collect();
         let mut removed = 0;
-        for file in self.archive.spool.files()? {
-            if !wanted.contains(&file) {
-                std::fs::remove_file(&file)?;
+        for file in spool.files()? {
+            let in_use = || self.under_way().keys().flat_map(files).any(|used| used == file);
+            if !wanted.contains(&file) && !in_use() {
+                remove(&file).await?;
                 removed += 1;
             }
         }
@@ -93,23 +114,35 @@ impl Worker {
     }
 
     /// Runs until cancelled; then what is under way is given back.
-    pub async fn run(self, cancel: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.archive.settings.concurrency));
+    pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
+        // Places beyond the share of one host: where that one is slow, the others go on.
+        let share = self.archive.settings.concurrency;
+        let slots = Arc::new(Semaphore::new(share + (share / 4).max(1)));
         let tasks = TaskTracker::new();
-        let mut grown = self.archive.journal.watch();
-        let worker = Arc::new(self);
+        let (mut grown, mut looked_past) = (self.archive.journal.watch(), None);
+        // From the process before this one, or from before a panic.
+        self.leftovers.store(true, Ordering::Relaxed);
         loop {
             grown.mark_unchanged();
-            let wait = match worker.start_due(&slots, &tasks, &cancel).await {
-                Ok(()) => POLL,
+            let wait = match self.start_due(&slots, &tasks, &cancel, &mut looked_past).await {
+                Ok(()) => {
+                    self.archive.health.clear(QUEUE);
+                    POLL
+                }
                 Err(error) => {
                     tracing::error!(%error, "due recordings could not be claimed; trying again");
+                    self.leftovers.store(true, Ordering::Relaxed);
+                    self.archive.health.report(QUEUE, "due recordings can't be claimed: see the log");
                     BACK_OFF
                 }
             };
+            // While one host has its share, looking past its queue is not worth it for every entry.
+            let (busy, _) = self.busiest();
             tokio::select! {
                 () = cancel.cancelled() => break,
-                _ = grown.changed() => {}
+                // Even where there is news all the time, an error is given its pause.
+                _ = grown.changed(), if busy.is_none() && wait == POLL => {}
+                () = self.freed.notified(), if busy.is_some() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -123,16 +156,29 @@ impl Worker {
         slots: &Arc<Semaphore>,
         tasks: &TaskTracker,
         cancel: &CancellationToken,
+        looked_past: &mut Option<Instant>,
     ) -> Result<(), ArchiveError> {
-        let lease = self.archive.settings.timeout + LEASE_MARGIN;
+        let lease = self.lease();
+        if self.leftovers.swap(false, Ordering::Relaxed) {
+            self.recover().await?;
+        }
         loop {
             let Ok(first) = Arc::clone(slots).acquire_owned().await else { return Ok(()) };
             if cancel.is_cancelled() {
                 return Ok(());
             }
             let now = self.archive.clock.now().as_microsecond();
-            let limit = 1 + slots.available_permits();
-            let jobs = work::claim(&self.archive.db, now, lease, limit, &self.owner).await?;
+            let (busy, room) = self.busiest();
+            if busy.is_some() {
+                // Looking past a long queue of one host costs a walk through it.
+                if looked_past.is_some_and(|at| at.elapsed() < POLL) {
+                    return Ok(());
+                }
+                *looked_past = Some(Instant::now());
+            }
+            let limit = (1 + slots.available_permits()).min(room);
+            let claim = Claim { now, lease, limit, lanes: self.lanes(), busy, owner: &self.owner };
+            let jobs = work::claim(&self.archive.db, claim).await?;
             if jobs.is_empty() {
                 return Ok(());
             }
@@ -146,45 +192,107 @@ impl Worker {
                     },
                 };
                 let key = (job.call_seq, job.source.clone());
-                if !self.under_way().insert(key.clone()) {
+                if !self.start(&key, &job.url) {
                     continue;
                 }
                 let (worker, cancel) = (Arc::clone(self), cancel.clone());
                 tasks.spawn(async move {
                     let _under_way = UnderWay { worker: Arc::clone(&worker), key };
-                    worker.handle(job, &cancel).await;
+                    if caught(worker.handle(&job, &cancel)).await.is_none() {
+                        worker.panicked(&job).await;
+                    }
                     drop(slot);
                 });
             }
         }
     }
 
-    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeSet<(i64, String)>> {
+    /// Three turns of four begin with what is fresh; the others see to it that nothing waits for ever behind it.
+    fn lanes(&self) -> [Lane; 3] {
+        match self.turn.fetch_add(1, Ordering::Relaxed) % 8 {
+            3 => [Lane::Again, Lane::Backlog, Lane::Fresh],
+            7 => [Lane::Backlog, Lane::Fresh, Lane::Again],
+            _ => Lane::ALL,
+        }
+    }
+
+    /// Notes what is begun; `false` where it is under way already.
+    fn start(&self, key: &(i64, String), url: &str) -> bool {
+        let mut under_way = self.under_way();
+        let known = under_way.contains_key(key);
+        under_way.entry(key.clone()).or_insert_with(|| host_of(url));
+        !known
+    }
+
+    /// The host that has its share of the places, if one has, and how many more may be begun. Two can't have theirs
+    /// while a place is free.
+    fn busiest(&self) -> (Option<String>, usize) {
+        let share = self.archive.settings.concurrency;
+        let mut hosts: BTreeMap<String, usize> = BTreeMap::new();
+        for host in self.under_way().values() {
+            *hosts.entry(host.clone()).or_default() += 1;
+        }
+        match hosts.into_iter().max_by_key(|(_, places)| *places) {
+            Some((host, places)) if places >= share => (Some(host), share),
+            Some((_, places)) => (None, share - places),
+            None => (None, share),
+        }
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<(i64, String), String>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn handle(&self, job: Job, cancel: &CancellationToken) {
+    fn lease(&self) -> Duration {
+        self.archive.settings.timeout + LEASE_MARGIN
+    }
+
+    async fn handle(&self, job: &Job, cancel: &CancellationToken) {
         let outcome = tokio::select! {
             () = cancel.cancelled() => {
-                if let Err(error) = work::hand_back(&self.archive.db, &job).await {
-                    tracing::warn!(%error, call_id = job.call_id, "a lease could not be given back; it will run out");
+                if let Err(error) = work::hand_back(&self.archive.db, job.call_seq, &job.source).await {
+                    tracing::warn!(%error, call_id = job.call_id, "a lease could not be given back; the next start frees it");
                 }
                 return;
             }
-            outcome = self.bring_in(&job) => outcome,
+            outcome = self.bring_in(job) => outcome,
+            never = self.tell_when_late(job) => match never {},
         };
         let settled = match outcome {
-            Ok(outcome) => self.settle(&job, outcome).await,
+            Ok(outcome) => self.settle(job, outcome).await,
             Err(error) => Err(error),
         };
         if let Err(error) = settled {
-            tracing::error!(%error, call_id = job.call_id, "a recording waits: the archive's own side has a problem");
-            let next = self.after(BACK_OFF);
-            if let Err(error) = work::release(&self.archive.db, &job, next, false, &format!("our side: {error}")).await
-            {
-                tracing::error!(%error, call_id = job.call_id, "a lease could not be given back; it will run out");
-            }
+            self.our_side(job, &error.to_string(), trouble(&error)).await;
         }
+    }
+
+    /// What is wrong is ours: tried again for as long as it lasts, and told to whoever asks how the archive is.
+    async fn our_side(&self, job: &Job, error: &str, trouble: String) {
+        tracing::error!(error, call_id = job.call_id, "a recording waits: the archive's own side has a problem");
+        self.archive.health.report(PART, trouble);
+        self.leftovers.store(true, Ordering::Relaxed);
+        let next = self.after(BACK_OFF);
+        if let Err(error) = work::release(&self.archive.db, job, next, false, &format!("our side: {error}")).await {
+            tracing::error!(%error, call_id = job.call_id, "a lease could not be given back; it is freed in a moment");
+        }
+    }
+
+    /// A recording that makes the program panic is one that can't be fetched yet; another version may be able to.
+    async fn panicked(&self, job: &Job) {
+        self.leftovers.store(true, Ordering::Relaxed);
+        let failed = Outcome::Failed(FetchError::passing("the archive met a fault of its own in it: see its log"));
+        if let Err(error) = self.settle(job, failed).await {
+            self.our_side(job, &error.to_string(), trouble(&error)).await;
+        }
+    }
+
+    /// Nothing should take longer than its lease. What does hangs in the store or on the disk.
+    async fn tell_when_late(&self, job: &Job) -> std::convert::Infallible {
+        tokio::time::sleep(self.lease()).await;
+        tracing::error!(call_id = job.call_id, "a recording takes longer than its lease: store or spool do not answer");
+        self.archive.health.report(PART, "the store or the spool do not answer");
+        std::future::pending().await
     }
 
     /// Looks first whether an earlier run got further than the fetch.
@@ -210,6 +318,7 @@ impl Worker {
                 return Ok(Outcome::Archived);
             }
         }
+        fault::point("archiver.fetching");
         match self.fetcher.fetch(&job.url, &path, &archive.spool).await {
             Ok(staged) if staged.audio.complete => self.store(job, &facts, staged).await,
             Ok(staged) => {
@@ -226,7 +335,8 @@ impl Worker {
         let half = self.archive.spool.half(job.call_seq, &job.source);
         let known = tokio::fs::metadata(&half).await.map_or(0, |metadata| metadata.len());
         if staged.size > known {
-            tokio::fs::rename(&staged.path, &half).await?;
+            operation("spool.rename", tokio::fs::rename(&staged.path, &half)).await?;
+            fault::point("archiver.half_kept");
         }
         Ok(())
     }
@@ -254,28 +364,24 @@ impl Worker {
     }
 
     async fn settle(&self, job: &Job, outcome: Outcome) -> Result<(), ArchiveError> {
+        fault::point("archiver.settling");
         let path = self.archive.spool.file(job.call_seq, &job.source);
         match outcome {
             Outcome::Archived => {
                 metrics::counter!("callvault_recordings_total", "outcome" => "archived").increment(1);
                 tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, "recording archived");
             }
-            Outcome::Settled => {}
+            Outcome::Settled => work::drop_stray(&self.archive.db, job).await?,
             Outcome::Failed(FetchError::Passing { reason, after }) if !self.is_last_try(job) => {
                 metrics::counter!("callvault_fetch_retries_total").increment(1);
                 let pause = after.unwrap_or_else(|| pause(self.archive.settings.retry_base, job.attempts + 1));
                 tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, reason, "recording not fetched yet");
-                remove(&path).await;
+                remove(&path).await?;
                 work::release(&self.archive.db, job, self.after(pause), true, &reason).await?;
                 return Ok(());
             }
             Outcome::Failed(FetchError::Own(reason)) => {
-                tracing::error!(
-                    call_id = job.call_id,
-                    reason,
-                    "a recording waits: the archive's own side has a problem"
-                );
-                work::release(&self.archive.db, job, self.after(BACK_OFF), false, &reason).await?;
+                self.our_side(job, &reason, reason.clone()).await;
                 return Ok(());
             }
             Outcome::Failed(_) if self.store_half(job).await? => {
@@ -292,9 +398,12 @@ impl Worker {
                 self.archive.journal_json(Kind::RecordingFailed, &job.call_id, &record).await?;
             }
         }
-        remove(&path).await;
-        remove(&self.archive.spool.half(job.call_seq, &job.source)).await;
-        work::done(&self.archive.db, job.call_seq, &job.source).await?;
+        fault::point("archiver.receipted");
+        remove(&path).await?;
+        remove(&self.archive.spool.half(job.call_seq, &job.source)).await?;
+        fault::point("archiver.spool_removed");
+        self.archive.health.clear(PART);
+        fault::point("archiver.done");
         Ok(())
     }
 
@@ -306,6 +415,18 @@ impl Worker {
 
     fn after(&self, pause: Duration) -> i64 {
         self.archive.clock.now().as_microsecond().saturating_add(work::micros(pause))
+    }
+}
+
+/// What keeps recordings waiting, for everybody to read: nothing of any call in it.
+fn trouble(error: &ArchiveError) -> String {
+    match error {
+        ArchiveError::Spool(error) => format!("the spool can't be used: {error}"),
+        ArchiveError::Store(StoreError::Io(error)) => format!("the store can't be used: {error}"),
+        ArchiveError::Db(_) | ArchiveError::Append(_) => "the database can't be used".into(),
+        ArchiveError::Store(_) | ArchiveError::Json(_) => {
+            "recordings wait for a problem of our own: see the log".into()
+        }
     }
 }
 

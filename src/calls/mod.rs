@@ -1,16 +1,19 @@
 //! Folds entries into calls, keeps the projection, and tells what is overdue.
 //!
 //! `facts` is the fold: a pure function that takes entries in any order and any number of times and gives the same
-//! call. `view` reads a call out of the facts. `project` keeps the tables in the transaction that appends. Nothing
+//! call. `view` reads a call out of the facts. `project` keeps the tables in the transaction that appends, `due` the queue of
+//! recordings that are awaited. Nothing
 //! here fetches, indexes or decides what is suspicious; what depends on a clock or on configuration reaches the
 //! fold only as an entry.
 
+mod due;
 mod facts;
 mod project;
 mod read;
 pub mod records;
 mod view;
 
+pub use due::{Lane, host_of, mend_queue};
 pub use facts::{Facts, Field, FlagFacts, FoldError, RecordingFacts, Stated, Value};
 pub use project::{CallProjection, Columns, RecordingRow};
 pub use read::{Calls, Work};

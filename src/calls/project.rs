@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
+use super::due::{self, Touched};
 use super::facts::Facts;
 use super::view::RecordingState;
 use crate::db::{Arg, Error, Result, Row, Tx};
@@ -41,14 +42,16 @@ impl Projection for CallProjection {
             }
             if let Some(facts) = facts {
                 calls.push(Columns::of(&facts, subject)?.into_args());
-                recordings.extend(RecordingRow::all_of(&facts).into_iter().map(RecordingRow::into_args));
+                recordings.extend(Touched::all_of(&facts));
             }
         }
         let head = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state, open_since, recording_due_since)";
         tx.execute_rows(head, &calls, UPSERT_CALLS).await?;
         let head =
             "insert into recordings (call_seq, source, call_id, url, state, sha256, object_key, vcon_key, analysed)";
-        tx.execute_rows(head, &recordings, UPSERT_RECORDINGS).await?;
+        let rows: Vec<_> = recordings.iter().map(|touched| touched.row.args()).collect();
+        tx.execute_rows(head, &rows, UPSERT_RECORDINGS).await?;
+        due::keep(tx, &recordings).await?;
         Ok(())
     }
 }
@@ -189,16 +192,16 @@ impl RecordingRow {
         })
     }
 
-    fn into_args(self) -> Vec<Arg> {
+    fn args(&self) -> Vec<Arg> {
         vec![
             self.call_seq.into(),
-            self.source.into(),
-            self.call_id.into(),
-            self.url.into(),
-            self.state.into(),
-            self.sha256.into(),
-            self.object_key.into(),
-            self.vcon_key.into(),
+            self.source.as_str().into(),
+            self.call_id.as_str().into(),
+            self.url.as_str().into(),
+            self.state.as_str().into(),
+            self.sha256.clone().into(),
+            self.object_key.clone().into(),
+            self.vcon_key.clone().into(),
             self.analysed.into(),
         ]
     }

@@ -77,16 +77,18 @@ impl Calls {
     }
 
     /// Calls that are open since before `opened`, or whose recording is awaited since before `awaited` (microseconds),
-    /// and that are not flagged for it yet; at most `limit` of each.
+    /// or either since a moment beyond `ahead`, which no clock can have shown; and that are not flagged for it yet. At
+    /// most `limit` of each.
     ///
     /// # Errors
     /// As [`Calls::facts`].
-    pub async fn overdue(&self, opened: i64, awaited: i64, limit: u64) -> Result<Vec<Facts>> {
-        let limit = Arg::Int(limit.cast_signed());
-        let open = "select facts from calls where open_since < $1 order by open_since limit $2";
-        let mut rows = self.db.fetch_all(open, &[Arg::Int(opened), limit.clone()]).await?;
-        let due = "select facts from calls where recording_due_since < $1 order by recording_due_since limit $2";
-        rows.extend(self.db.fetch_all(due, &[Arg::Int(awaited), limit]).await?);
+    pub async fn overdue(&self, opened: i64, awaited: i64, ahead: i64, limit: u64) -> Result<Vec<Facts>> {
+        let (limit, ahead) = (Arg::Int(limit.cast_signed()), Arg::Int(ahead));
+        let open = "select facts from calls where open_since < $1 or open_since > $3 order by open_since limit $2";
+        let mut rows = self.db.fetch_all(open, &[Arg::Int(opened), limit.clone(), ahead.clone()]).await?;
+        let due = "select facts from calls where recording_due_since < $1 or recording_due_since > $3
+                   order by recording_due_since limit $2";
+        rows.extend(self.db.fetch_all(due, &[Arg::Int(awaited), limit, ahead]).await?);
         rows.iter().map(parse).collect()
     }
 

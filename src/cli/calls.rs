@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 
+use super::terminal::visible;
 use super::{Found, Outcome, say};
 use crate::app::App;
 use crate::archiver::{RetryOutcome, retry, retry_all_failed};
@@ -66,8 +67,8 @@ pub(super) struct SearchArgs {
     #[command(flatten)]
     filters: FilterArgs,
     /// Calls to show at most.
-    #[arg(long, default_value_t = 50)]
-    limit: usize,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    limit: u16,
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
@@ -130,7 +131,7 @@ pub(super) async fn search(app: &App, args: SearchArgs) -> Outcome {
     let expr = compile(&args.filters.filters(), &context)?;
     let sort: Sort = args.filters.sort.parse()?;
     warn_if_behind(app).await?;
-    let page = Page { limit: args.limit, sort, ..Page::default() };
+    let page = Page { limit: usize::from(args.limit), sort, ..Page::default() };
     let found = app.search.search(expr, page, context).await.map_err(explain)?;
     let calls = app.calls.get_many(&found.call_ids).await?;
     let mut out = std::io::stdout().lock();
@@ -141,7 +142,7 @@ pub(super) async fn search(app: &App, args: SearchArgs) -> Outcome {
         return Ok(Found::Nothing);
     }
     for call in &calls {
-        writeln!(out, "{}", line(app, call))?;
+        writeln!(out, "{}", visible(&line(app, call)))?;
     }
     let total = found.total.unwrap_or_default();
     let shown = if calls.len() as u64 == total { String::new() } else { format!(", {} shown", calls.len()) };
@@ -245,7 +246,7 @@ pub(super) async fn show(app: &App, call_id: &str, json: bool) -> Outcome {
 
 fn plain(value: &serde_json::Value) -> String {
     match value {
-        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::String(text) => visible(text),
         serde_json::Value::Object(inner) => {
             inner.values().filter(|v| !v.is_null()).map(plain).collect::<Vec<_>>().join("  ")
         }
@@ -263,8 +264,12 @@ pub(super) async fn recording(app: &App, command: RecordingCommand) -> Outcome {
     match retry(&app.db, &app.journal, &app.calls, &call_id, "cli").await? {
         RetryOutcome::Asked(_) => say("The recording will be fetched again.")?,
         RetryOutcome::Hurried => say("The recording is on its way; the next attempt is made now.")?,
-        RetryOutcome::Nothing(state) => bail!("the recording is {}: there is nothing to fetch again", state.as_str()),
-        RetryOutcome::NoSuchCall => bail!("there is no call {call_id:?}"),
+        RetryOutcome::Nothing(state) => {
+            bail!("the recording is {}: there is nothing to fetch again; callvault show tells more", state.as_str())
+        }
+        RetryOutcome::NoSuchCall => {
+            bail!("there is no call {call_id:?}: callvault search finds calls by name, number and date")
+        }
     }
     Ok(Found::Nothing)
 }

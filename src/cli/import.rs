@@ -12,6 +12,7 @@ use super::{Found, Outcome};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fault;
 use crate::intake::{self, MAX_BODY_BYTES};
 use crate::journal::{Kind, NewEntry};
 
@@ -110,6 +111,7 @@ impl Known {
 async fn flush(app: &App, batch: &mut Vec<NewEntry>) -> anyhow::Result<()> {
     if !batch.is_empty() {
         app.journal.append(std::mem::take(batch)).await?;
+        fault::point("import.batch");
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod import;
 mod serve;
+mod terminal;
 mod token;
 mod verify;
 
@@ -88,6 +89,8 @@ enum Found {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "failpoints")]
+    let _scenario = crate::fault::scenario();
     // The demo prints for people; what it logs is for those who ask.
     telemetry::start_logging(if matches!(cli.command, Command::Demo) { "warn" } else { "info,tantivy=warn" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -109,7 +112,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     });
     if !broken_pipe {
-        eprintln!("callvault: {}", in_one_sentence(error));
+        // It may repeat what was typed or sent.
+        eprintln!("callvault: {}", terminal::visible(&in_one_sentence(error)));
     }
     // A query that can't be read was typed wrong.
     let usage = error.chain().any(|cause| cause.is::<QueryError>());

@@ -85,8 +85,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             "give host names such as media.example.com, *.example.com or 10.0.0.7:8443",
         );
     }
-    if config.region.len() != 2 || !config.region.bytes().all(|b| b.is_ascii_uppercase()) {
-        return invalid("region", "give a two-letter ISO 3166 country code such as IN");
+    let known = config.region.parse::<phonenumber::country::Id>().is_ok();
+    if !known || config.region.len() != 2 || !config.region.bytes().all(|b| b.is_ascii_uppercase()) {
+        return invalid("region", "there is no such country: give a two-letter ISO 3166 country code such as IN");
     }
     if config.flags.short_call_seconds > config.flags.long_call_seconds {
         return invalid("flags.short_call_seconds", "must not be above flags.long_call_seconds");
@@ -108,8 +109,14 @@ fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigEr
 }
 
 fn parse_toml(text: &str) -> Result<toml::Table, ConfigError> {
-    text.parse()
-        .map_err(|error: toml::de::Error| ConfigError::Invalid(error.to_string().replace('\n', " ").trim().to_owned()))
+    text.parse().map_err(|error: toml::de::Error| {
+        // The error's own text repeats the line, which may hold a secret.
+        let place = error.span().and_then(|span| text.get(..span.start)).map_or_else(String::new, |before| {
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            format!("line {}, column {column}: ", before.matches('\n').count() + 1)
+        });
+        ConfigError::Invalid(format!("{place}{}", error.message().replace('\n', " ")))
+    })
 }
 
 /// Every key with its default, by its dotted path.
@@ -163,7 +170,8 @@ fn check_file(known: &BTreeMap<String, toml::Value>, path: &Path, text: &str) ->
 }
 
 fn toml_dict(text: &str) -> Result<Dict, ConfigError> {
-    let data = Toml::string(text).data().map_err(|error| ConfigError::Invalid(error.to_string()))?;
+    let unreadable = |_| ConfigError::Invalid("the file is no TOML: compare it with the defaults".into());
+    let data = Toml::string(text).data().map_err(unreadable)?;
     Ok(data.into_values().next().unwrap_or_default())
 }
 
@@ -302,6 +310,27 @@ mod tests {
         assert!(error.contains("flags.call_overdue"), "{error}");
         let error = with_env(&[("CALLVAULT_LISTEN", "nowhere")]).unwrap_err().to_string();
         assert!(error.contains("listen"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_file_is_told_by_its_place_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        let flags = Flags { config: Some(path.clone()), ..Flags::default() };
+        for broken in ["api_key=\"hunter2\"hunter2\"", "api_key = hunter2", "api_key = \"hunter2", "[hunter2"] {
+            std::fs::write(&path, format!("[recordings]\n{broken}\n")).unwrap();
+            let error = load(&flags, std::iter::empty()).unwrap_err().to_string();
+            assert!(error.contains("line 2, column ") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_region_is_a_country() {
+        assert_eq!(with_env(&[("CALLVAULT_REGION", "GB")]).unwrap().region, "GB");
+        for none in ["XX", "in", "IND", "", "I1"] {
+            let error = with_env(&[("CALLVAULT_REGION", none)]).unwrap_err().to_string();
+            assert!(error.contains("region: there is no such country"), "{none}: {error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
@@ -11,6 +12,11 @@ use super::{Db, Result};
 
 /// How long a statement waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pages of 4 KiB in the write-ahead log before they are moved into the file. Hashes land on pages at random; the longer
+/// the log, the more of them share a page by then.
+const WAL_PAGES: &str = "16384";
+/// Rows that wait between the thread that reads them and the task that takes them: fewer would wake each other in turn.
+const ROW_BUFFER: usize = 1024;
 /// Connections that read beside the one that writes.
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
@@ -28,8 +34,19 @@ impl Db {
             // An acknowledged event survives a power cut.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            .pragma("wal_autocheckpoint", WAL_PAGES)
+            .row_buffer_size(ROW_BUFFER)
             .busy_timeout(BUSY_TIMEOUT);
-        let write = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        // SQLite ends a transaction by itself when the disk is full; the driver then takes the connection to be within one
+        // for ever. It is the only one that writes: it has to make room for another.
+        let write = SqlitePoolOptions::new().max_connections(1).after_release(|connection, _| {
+            Box::pin(async move {
+                // Only after this the rollback of a dropped transaction is carried out.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        });
+        let write = write.connect_with(options.clone()).await?;
         let read = SqlitePoolOptions::new().max_connections(SQLITE_READERS).connect_lazy_with(options);
         Ok(Self::Sqlite { write, read })
     }

@@ -8,19 +8,30 @@ mod connect;
 mod migrate;
 mod value;
 
+use std::time::Duration;
+
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Executor, PgPool, Postgres, Sqlite, SqlitePool};
 use value::Bind;
 
+use crate::fault;
+
 pub use migrate::SCHEMA_VERSION;
 pub use value::{Arg, Row, Sql, text_safe};
+
+/// How long one step of a transaction may take: longer than the wait for another process's lock.
+const STEP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a query outside of transactions may take: some look at every row.
+const QUERY_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What went wrong between us and the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the database could not be used: {0}")]
     Sqlx(#[from] sqlx::Error),
+    #[error("the database did not answer within {0:?}: see whether it, or the disk below it, is stuck")]
+    TimedOut(Duration),
     #[error("the database has schema version {found}, this program knows up to {known}: use a newer callvault")]
     NewerSchema { found: i64, known: i64 },
     #[error("the database has schema version {found}, this program needs {known}: run callvault migrate")]
@@ -50,7 +61,8 @@ impl Error {
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::Tls(_)
                 | sqlx::Error::WorkerCrashed,
-            ) => true,
+            )
+            | Self::TimedOut(_) => true,
             _ => false,
         }
     }
@@ -74,6 +86,19 @@ impl Error {
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Sqlx(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Sqlx(error.into())
+    }
+}
+
+/// Everything that is asked of the database comes by here: what never answers must not hold up who asks for ever.
+async fn bounded<T>(name: &'static str, patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let patience = fault::patience(patience);
+    let answer = tokio::time::timeout(patience, fault::operation(name, work)).await;
+    answer.unwrap_or(Err(Error::TimedOut(patience)))
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -111,10 +136,13 @@ impl Db {
     /// # Errors
     /// The database can't be reached, or stays locked longer than its busy timeout.
     pub async fn begin(&self) -> Result<Tx> {
-        Ok(match self {
-            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("begin immediate").await?),
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
-        })
+        let begin = async {
+            Ok(match self {
+                Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("begin immediate").await?),
+                Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            })
+        };
+        bounded("database.begin", STEP_PATIENCE, begin).await
     }
 
     /// All rows of a query that only reads.
@@ -123,16 +151,19 @@ impl Db {
     /// As the database reports them.
     pub async fn fetch_all(&self, sql: impl Into<Sql>, params: &[Arg]) -> Result<Vec<Row>> {
         let sql = sql.into();
-        Ok(match self {
-            Self::Sqlite { read, .. } => {
-                let rows = run!(read, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
-                rows.into_iter().map(Row::Sqlite).collect()
-            }
-            Self::Postgres(pool) => {
-                let rows = run!(pool, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
-                rows.into_iter().map(Row::Postgres).collect()
-            }
-        })
+        let query = async {
+            Ok(match self {
+                Self::Sqlite { read, .. } => {
+                    let rows = run!(read, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
+                    rows.into_iter().map(Row::Sqlite).collect()
+                }
+                Self::Postgres(pool) => {
+                    let rows = run!(pool, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
+                    rows.into_iter().map(Row::Postgres).collect()
+                }
+            })
+        };
+        bounded("database.query", QUERY_PATIENCE, query).await
     }
 
     /// The first row, if any.
@@ -157,9 +188,9 @@ impl Db {
     /// As the database reports them.
     pub async fn fetch_in(&self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
         let mut rows = Vec::with_capacity(keys.len());
-        for chunk in chunks(keys) {
-            let sql = Sql::Owned(format!("{head} {}", value::placeholders(1, chunk.len())));
-            rows.extend(self.fetch_all(sql, chunk).await?);
+        for chunk in keys.chunks(MOST_ROWS) {
+            let (sql, params) = with_keys(head, chunk);
+            rows.extend(self.fetch_all(sql, &params).await?);
         }
         Ok(rows)
     }
@@ -183,16 +214,19 @@ impl Tx {
     /// As the database reports them.
     pub async fn fetch_all(&mut self, sql: impl Into<Sql>, params: &[Arg]) -> Result<Vec<Row>> {
         let sql = sql.into();
-        Ok(match self {
-            Self::Sqlite(tx) => {
-                let rows = run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
-                rows.into_iter().map(Row::Sqlite).collect()
-            }
-            Self::Postgres(tx) => {
-                let rows = run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
-                rows.into_iter().map(Row::Postgres).collect()
-            }
-        })
+        let query = async {
+            Ok(match self {
+                Self::Sqlite(tx) => {
+                    let rows = run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
+                    rows.into_iter().map(Row::Sqlite).collect()
+                }
+                Self::Postgres(tx) => {
+                    let rows = run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
+                    rows.into_iter().map(Row::Postgres).collect()
+                }
+            })
+        };
+        bounded("database.fetch", STEP_PATIENCE, query).await
     }
 
     /// The first row, if any.
@@ -209,29 +243,47 @@ impl Tx {
     /// As the database reports them.
     pub async fn execute(&mut self, sql: impl Into<Sql>, params: &[Arg]) -> Result<u64> {
         let sql = sql.into();
-        Ok(match self {
-            Self::Sqlite(tx) => {
-                run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, execute)?.rows_affected()
-            }
-            Self::Postgres(tx) => {
-                run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, execute)?.rows_affected()
-            }
-        })
+        let statement = async {
+            Ok(match self {
+                Self::Sqlite(tx) => {
+                    run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, execute)?.rows_affected()
+                }
+                Self::Postgres(tx) => {
+                    run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, execute)?.rows_affected()
+                }
+            })
+        };
+        bounded("database.execute", STEP_PATIENCE, statement).await
     }
 
-    /// Writes many rows with few statements: `head` ends before `values`, `tail` follows the rows.
+    /// Writes many rows with few statements: `head` ends where the rows begin, `tail` follows them. No row may have NULL in
+    /// its first column.
     ///
-    /// Chunks have fixed sizes, so that the statement cache keeps a handful of texts and not one per batch.
+    /// Every statement takes one of a few fixed numbers of rows, so that the statement cache keeps a handful of texts and
+    /// not one per batch.
     ///
     /// # Errors
     /// As the database reports them.
     pub async fn execute_rows(&mut self, head: &str, rows: &[Vec<Arg>], tail: &str) -> Result<u64> {
+        let columns = rows.first().map_or(0, Vec::len);
         let mut touched = 0;
-        for chunk in chunks(rows) {
-            let columns = chunk.first().map_or(0, Vec::len);
-            let sql = Sql::Owned(format!("{head} values {} {tail}", value::placeholders(chunk.len(), columns)));
-            let params: Vec<Arg> = chunk.iter().flatten().cloned().collect();
-            touched += self.execute(sql, &params).await?;
+        if let Self::Sqlite(_) = self {
+            for chunk in rows.chunks(MOST_ROWS) {
+                // Rows of NULL fill the statement up and are left out again.
+                let size = padded(chunk.len());
+                let mut params: Vec<Arg> = chunk.iter().flatten().cloned().collect();
+                params.resize(size * columns, Arg::Null);
+                let values = value::question_marks(size, columns);
+                let sql = format!("{head} select * from (values {values}) where column1 is not null {tail}");
+                touched += self.execute(Sql::Owned(sql), &params).await?;
+            }
+        } else {
+            // In a sub-query PostgreSQL would take every parameter for a text.
+            for chunk in pieces(rows) {
+                let params: Vec<Arg> = chunk.iter().flatten().cloned().collect();
+                let sql = format!("{head} values {} {tail}", value::placeholders(chunk.len(), columns));
+                touched += self.execute(Sql::Owned(sql), &params).await?;
+            }
         }
         Ok(touched)
     }
@@ -242,9 +294,9 @@ impl Tx {
     /// As the database reports them.
     pub async fn fetch_in(&mut self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
         let mut rows = Vec::with_capacity(keys.len());
-        for chunk in chunks(keys) {
-            let sql = Sql::Owned(format!("{head} {}", value::placeholders(1, chunk.len())));
-            rows.extend(self.fetch_all(sql, chunk).await?);
+        for chunk in keys.chunks(MOST_ROWS) {
+            let (sql, params) = with_keys(head, chunk);
+            rows.extend(self.fetch_all(sql, &params).await?);
         }
         Ok(rows)
     }
@@ -254,11 +306,14 @@ impl Tx {
     /// # Errors
     /// After an error it is unknown whether the transaction took effect.
     pub async fn commit(self) -> Result<()> {
-        match self {
-            Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
-        }
-        Ok(())
+        let commit = async {
+            match self {
+                Self::Sqlite(tx) => tx.commit().await?,
+                Self::Postgres(tx) => tx.commit().await?,
+            }
+            Ok(())
+        };
+        bounded("database.commit", STEP_PATIENCE, commit).await
     }
 
     /// Runs a script of several statements without parameters.
@@ -271,13 +326,32 @@ impl Tx {
     }
 }
 
+/// Rows or keys in one statement at most.
+const MOST_ROWS: usize = 128;
+
+/// The number of rows or keys of the smallest statement that takes so many.
+fn padded(count: usize) -> usize {
+    [1, 8, 32].into_iter().find(|size| count <= *size).unwrap_or(MOST_ROWS)
+}
+
+/// A list of keys, filled up by repeating the last.
+fn with_keys(head: &str, keys: &[Arg]) -> (Sql, Vec<Arg>) {
+    let size = padded(keys.len());
+    let mut params = keys.to_vec();
+    if let Some(last) = keys.last() {
+        params.resize(size, last.clone());
+    }
+    let (sqlite, postgres) = (value::question_marks(1, size), value::placeholders(1, size));
+    (Sql::OwnedSplit { sqlite: format!("{head} {sqlite}"), postgres: format!("{head} {postgres}") }, params)
+}
+
 /// Cuts a list into pieces of a few fixed sizes.
-fn chunks<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+fn pieces<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
     const SIZES: [usize; 4] = [64, 16, 4, 1];
     std::iter::from_fn(move || {
         let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
-        let (chunk, after) = rest.split_at(size);
+        let (piece, after) = rest.split_at(size);
         rest = after;
-        Some(chunk)
+        Some(piece)
     })
 }

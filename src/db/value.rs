@@ -21,6 +21,8 @@ pub enum Sql {
     Split { sqlite: &'static str, postgres: &'static str },
     /// Built from constant parts, such as a number of placeholders; never from values.
     Owned(String),
+    /// The same where the two must differ.
+    OwnedSplit { sqlite: String, postgres: String },
 }
 
 impl From<&'static str> for Sql {
@@ -33,29 +35,30 @@ impl Sql {
     pub(super) fn sqlite(self) -> Cow<'static, str> {
         match self {
             Self::Same(text) | Self::Split { sqlite: text, .. } => text.into(),
-            Self::Owned(text) => text.into(),
+            Self::Owned(text) | Self::OwnedSplit { sqlite: text, .. } => text.into(),
         }
     }
     pub(super) fn postgres(self) -> Cow<'static, str> {
         match self {
             Self::Same(text) | Self::Split { postgres: text, .. } => text.into(),
-            Self::Owned(text) => text.into(),
+            Self::Owned(text) | Self::OwnedSplit { postgres: text, .. } => text.into(),
         }
     }
 }
 
-/// `($1,$2),($3,$4)` for two rows of two columns.
+/// `(?,?),(?,?)` for two rows of two columns, in SQLite, which looks for a numbered parameter among all before it.
+pub(super) fn question_marks(rows: usize, columns: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(","));
+    vec![row.as_str(); rows].join(",")
+}
+
+/// `($1,$2),($3,$4)` for two rows of two columns, in PostgreSQL.
 pub(super) fn placeholders(rows: usize, columns: usize) -> String {
-    let mut text = String::with_capacity(rows * columns * 5);
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ",(" });
-        for column in 0..columns {
-            let comma = if column == 0 { "" } else { "," };
-            text.push_str(&format!("{comma}${}", row * columns + column + 1));
-        }
-        text.push(')');
-    }
-    text
+    let row = |row: usize| {
+        let places: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", places.join(","))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(",")
 }
 
 /// One argument of a statement.

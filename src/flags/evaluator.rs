@@ -1,6 +1,7 @@
 //! Follows the journal and the clock, and journals what the rules find.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -8,9 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::rules::{Finding, Rule, evaluate};
 use crate::calls::records::FlagRecord;
 use crate::calls::{Calls, Facts};
-use crate::clock::Clock;
+use crate::clock::{AHEAD, Clock};
 use crate::config::FlagThresholds;
 use crate::db::{Arg, Db, Error as DbError};
+use crate::fault;
+use crate::health::Health;
 use crate::intake::{call_key, is_call_subject};
 use crate::journal::{AppendError, Body, Journal, Kind, NewEntry};
 use crate::retention::PolicySet;
@@ -43,11 +46,12 @@ pub struct Evaluator {
     pub clock: Clock,
     pub thresholds: FlagThresholds,
     pub policies: PolicySet,
+    pub health: Health,
 }
 
 impl Evaluator {
     /// Runs until cancelled.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let mut grown = self.journal.watch();
         let shortest = self.thresholds.call_overdue.min(self.thresholds.recording_overdue);
         let mut tick = tokio::time::interval((shortest / 4).clamp(Duration::from_millis(250), Duration::from_secs(30)));
@@ -59,9 +63,13 @@ impl Evaluator {
                 _ = grown.changed() => self.follow().await,
                 () = tokio::time::sleep(POLL) => self.follow().await,
             };
-            if let Err(error) = outcome {
-                tracing::error!(%error, "flags could not be evaluated; trying again");
-                tokio::time::sleep(BACK_OFF).await;
+            match outcome {
+                Ok(()) => self.health.clear("flags"),
+                Err(error) => {
+                    tracing::error!(%error, "flags could not be evaluated; trying again");
+                    self.health.report("flags", "flags can't be evaluated at the moment: see the log");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
             }
         }
     }
@@ -84,6 +92,7 @@ impl Evaluator {
                 .collect();
             let facts = self.calls.facts_of(&Vec::from_iter(subjects)).await?;
             self.judge(&facts).await?;
+            fault::point("flags.judged");
             self.db
                 .execute(
                     "insert into cursors (name, next_seq) values ('flags', $1) on conflict (name) do update set next_seq = excluded.next_seq",
@@ -101,7 +110,8 @@ impl Evaluator {
         let now = self.clock.now().as_microsecond();
         let before = |limit: Duration| now.saturating_sub(i64::try_from(limit.as_micros()).unwrap_or(i64::MAX));
         let (opened, awaited) = (before(self.thresholds.call_overdue), before(self.thresholds.recording_overdue));
-        let facts = self.calls.overdue(opened, awaited, ROUND).await?;
+        let ahead = now.saturating_add(i64::try_from(AHEAD.as_micros()).unwrap_or(i64::MAX));
+        let facts = self.calls.overdue(opened, awaited, ahead, ROUND).await?;
         self.judge(&facts).await
     }
 

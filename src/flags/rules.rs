@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::calls::{Facts, Field, RecordingState, Value};
+use crate::clock::AHEAD;
 use crate::config::FlagThresholds;
 use crate::retention::PolicySet;
 
@@ -154,30 +155,47 @@ fn recording_overdue(facts: &Facts, thresholds: &FlagThresholds, now: Timestamp)
     let limit = thresholds.recording_overdue;
     let pending = facts.recordings.values().filter(|recording| recording.state() == RecordingState::Pending);
     let since = pending.map(|recording| recording.received).min()?;
-    if !has_passed(since, limit, now) {
-        return None;
-    }
+    let how_long = waited(since, limit, now)?;
     let limit = humantime::format_duration(limit).to_string();
     finding(
         Rule::RecordingOverdue,
-        format!("the recording was announced more than {limit} ago and is not archived"),
+        format!("the recording was announced {} and is not archived", how_long.in_words(&limit)),
         Some(limit),
     )
 }
 
 fn call_overdue(facts: &Facts, thresholds: &FlagThresholds, now: Timestamp) -> Option<Finding> {
     let limit = thresholds.call_overdue;
-    if !has_passed(facts.open_since()?, limit, now) {
-        return None;
-    }
+    let how_long = waited(facts.open_since()?, limit, now)?;
     let limit = humantime::format_duration(limit).to_string();
     let begun = if facts.accepted_received.is_some() { "accepted" } else { "begun" };
-    finding(Rule::CallOverdue, format!("{begun} more than {limit} ago and never ended"), Some(limit))
+    let reason = format!("{begun} {} and never ended", how_long.in_words(&limit));
+    finding(Rule::CallOverdue, reason, Some(limit))
 }
 
-fn has_passed(since: i64, limit: std::time::Duration, now: Timestamp) -> bool {
-    let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
-    since.checked_add(limit).is_some_and(|due| due <= now.as_microsecond())
+/// How long something is waited for that should have come.
+enum Waited {
+    TooLong,
+    /// A clock was ahead when the waiting began. It is told at once: by that clock it would be told in years.
+    NobodyKnows,
+}
+
+impl Waited {
+    fn in_words(&self, limit: &str) -> String {
+        match self {
+            Self::TooLong => format!("more than {limit} ago"),
+            Self::NobodyKnows => "at a time that is still to come, while a clock was ahead,".into(),
+        }
+    }
+}
+
+fn waited(since: i64, limit: std::time::Duration, now: Timestamp) -> Option<Waited> {
+    let (limit, now) = (i64::try_from(limit.as_micros()).unwrap_or(i64::MAX), now.as_microsecond());
+    if since.checked_add(limit).is_some_and(|due| due <= now) {
+        return Some(Waited::TooLong);
+    }
+    let ahead = i64::try_from(AHEAD.as_micros()).unwrap_or(i64::MAX);
+    (since > now.saturating_add(ahead)).then_some(Waited::NobodyKnows)
 }
 
 fn contradiction(facts: &Facts, thresholds: &FlagThresholds, policies: &PolicySet) -> Option<Finding> {

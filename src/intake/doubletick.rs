@@ -4,10 +4,11 @@
 //! texts as numbers. A value that can't be read is left out and named, never guessed.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::event::{CallEvent, CallFields, Channel, Direction, Event, Quarantine, Status};
 use super::form;
+use super::object::{Field, Object};
 use crate::clock::whole_micros;
 use crate::db::text_safe;
 
@@ -19,9 +20,10 @@ const MAX_DURATION_SECONDS: f64 = 366.0 * 86_400.0;
 /// # Errors
 /// Why the body can only be kept, not understood.
 pub fn understand(body: &[u8]) -> Result<Event, Quarantine> {
-    let object = match serde_json::from_slice::<Value>(body) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) => return Err(Quarantine::NotAnObject),
+    let object = match serde_json::from_slice::<Object>(body) {
+        Ok(object) => object,
+        // JSON of another kind; anything else may be a form.
+        Err(_) if serde_json::from_slice::<Value>(body).is_ok() => return Err(Quarantine::NotAnObject),
         Err(_) => form::parse(body).ok_or(Quarantine::NotAnObject)?,
     };
     let mut reader = Reader { object: &object, unreadable: Vec::new() };
@@ -57,10 +59,10 @@ fn is_call_event(name: &str) -> bool {
 }
 
 /// The event type that the shape of an object without `event` tells.
-fn shape(object: &Map<String, Value>) -> Option<&'static str> {
-    let has = |key: &str| object.get(key).is_some_and(|value| !value.is_null());
+fn shape(object: &Object) -> Option<&'static str> {
+    let has = |key: &str| object.get(key).is_some_and(|value| *value != Field::Null);
     let is_true =
-        |key: &str| matches!(object.get(key), Some(Value::Bool(true))) || object.get(key).is_some_and(|v| v == "true");
+        |key: &str| object.get(key).is_some_and(|v| matches!(v, Field::Bool(true)) || *v == Field::Text("true".into()));
     if is_true("conversationOpened") {
         Some("CONVERSATION_OPENED")
     } else if is_true("closeConversation") {
@@ -122,7 +124,7 @@ fn call(mut reader: Reader<'_>, name: String, call_id: String) -> CallEvent {
 
 /// Reads fields and remembers which could not be read.
 struct Reader<'a> {
-    object: &'a Map<String, Value>,
+    object: &'a Object<'a>,
     unreadable: Vec<&'static str>,
 }
 
@@ -130,11 +132,11 @@ impl Reader<'_> {
     /// The first of several names under which a text stands; empty means absent.
     fn text(&mut self, field: &'static str, names: &[&str]) -> Option<String> {
         for name in names {
-            let text = match self.object.get(*name) {
-                None | Some(Value::Null) => continue,
-                Some(Value::String(text)) => text_safe(text.trim()).into_owned(),
-                Some(Value::Number(number)) => number.to_string(),
-                Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
+            let text = match self.object.get(name) {
+                None | Some(Field::Null) => continue,
+                Some(Field::Text(text)) => text_safe(text.trim()).into_owned(),
+                Some(Field::Number(number)) => number.to_string(),
+                Some(Field::Bool(_) | Field::Nested) => {
                     self.unreadable.push(field);
                     continue;
                 }

@@ -8,6 +8,7 @@
 mod doubletick;
 mod event;
 mod form;
+mod object;
 
 use jiff::Timestamp;
 

@@ -1,7 +1,7 @@
 //! The one writer: takes everything that waits, commits it as one transaction, answers everybody.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -11,6 +11,8 @@ use super::{Body, Entry, Kind};
 use crate::clock::{Clock, from_micros};
 use crate::db::{Arg, Db, Error as DbError, Sql, Tx};
 use crate::evidence::Frontier;
+use crate::fault;
+use crate::health::caught;
 
 /// Appends that may wait at once; beyond that the sender is pushed back.
 const QUEUE_APPENDS: usize = 4096;
@@ -67,6 +69,8 @@ pub enum ProjectionError {
     Db(#[from] DbError),
     #[error("an entry can't be folded: {0}")]
     Entry(String),
+    #[error("an entry makes the program panic: see the log for where")]
+    Panicked,
 }
 
 /// Why an entry was not appended.
@@ -96,7 +100,11 @@ pub struct Journal {
     queue: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
     size: watch::Sender<u64>,
+    under_way: UnderWay,
 }
+
+/// Since when the writer works on the batch that it has, if it has one.
+type UnderWay = Arc<Mutex<Option<Instant>>>;
 
 impl Journal {
     /// Starts the writer task.
@@ -104,9 +112,11 @@ impl Journal {
     pub fn start(db: Db, clock: Clock, projections: Vec<Arc<dyn Projection>>) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE_APPENDS);
         let size = watch::Sender::new(0);
-        let writer = Writer { db: db.clone(), clock, projections, size: size.clone() };
+        let under_way = UnderWay::default();
+        let writer =
+            Writer { db: db.clone(), clock, projections, size: size.clone(), under_way: Arc::clone(&under_way) };
         tokio::spawn(writer.run(jobs));
-        Self { db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), size }
+        Self { db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), size, under_way }
     }
 
     /// Appends entries, together and in this order; returns when they are durable.
@@ -134,6 +144,7 @@ impl Journal {
             mpsc::error::TrySendError::Full(_) => AppendError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => AppendError::Stopped,
         })?;
+        fault::point("journal.queued");
         done.await.map_err(|_| AppendError::Stopped)?
     }
 
@@ -146,6 +157,13 @@ impl Journal {
     /// Tells watchers of a size, if it is news.
     pub(super) fn announce(&self, size: u64) {
         self.size.send_if_modified(|known| std::mem::replace(known, size.max(*known)) < size);
+    }
+
+    /// For how long the writer has worked on the batch that it has; nothing else is appended meanwhile.
+    #[must_use]
+    pub fn held_up(&self) -> Duration {
+        let since = *self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// How many appends wait.
@@ -166,17 +184,26 @@ struct Writer {
     clock: Clock,
     projections: Vec<Arc<dyn Projection>>,
     size: watch::Sender<u64>,
+    under_way: UnderWay,
 }
 
 impl Writer {
     async fn run(self, mut jobs: mpsc::Receiver<Job>) {
         let mut batch = Vec::new();
         while jobs.recv_many(&mut batch, BATCH_ENTRIES).await > 0 {
+            self.is_under_way(Some(Instant::now()));
             let entries: Vec<NewEntry> = batch.iter_mut().flat_map(|job| job.entries.clone()).collect();
             metrics::histogram!("callvault_journal_batch_entries").record(entries.len() as f64);
+            fault::point("journal.taken");
             let outcomes = self.append(&entries).await;
             answer(std::mem::take(&mut batch), outcomes);
+            fault::point("journal.answered");
+            self.is_under_way(None);
         }
+    }
+
+    fn is_under_way(&self, since: Option<Instant>) {
+        *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// Appends a batch; where the outcome of an attempt is unknown, the next looks first for what is already there.
@@ -187,8 +214,8 @@ impl Writer {
         loop {
             let error = match self.attempt(entries, repeated).await {
                 Ok(receipts) => return receipts.into_iter().map(Ok).collect(),
-                Err(ProjectionError::Entry(why)) => {
-                    tracing::warn!(why, "a batch is taken apart: one of its entries can't be folded");
+                Err(why @ (ProjectionError::Entry(_) | ProjectionError::Panicked)) => {
+                    tracing::warn!(%why, "a batch is taken apart: one of its entries can't be folded");
                     return self.one_by_one(entries).await;
                 }
                 // The first time a unique violation may be our own entry of an attempt whose answer was lost.
@@ -230,7 +257,7 @@ impl Writer {
         };
         let webhook = matches!(entry.kind, Kind::WebhookReceived | Kind::WebhookImported);
         let refused = match &error {
-            ProjectionError::Entry(_) => true,
+            ProjectionError::Entry(_) | ProjectionError::Panicked => true,
             ProjectionError::Db(error) => error.is_refusal(),
         };
         if !webhook || !refused {
@@ -243,8 +270,14 @@ impl Writer {
         only(receipts).map(|receipt| Receipt { quarantined: Some(REASON), ..receipt })
     }
 
+    /// A panic costs the entry that causes it, never the writer.
     async fn attempt(&self, entries: &[NewEntry], repeated: bool) -> Result<Vec<Receipt>, ProjectionError> {
+        caught(self.transaction(entries, repeated)).await.unwrap_or(Err(ProjectionError::Panicked))
+    }
+
+    async fn transaction(&self, entries: &[NewEntry], repeated: bool) -> Result<Vec<Receipt>, ProjectionError> {
         let mut tx = self.db.begin().await?;
+        fault::point("journal.begun");
         let head = Sql::Split {
             sqlite: "select size, at, frontier from journal_head where id = 1",
             postgres: "select size, at, frontier from journal_head where id = 1 for update",
@@ -295,15 +328,19 @@ impl Writer {
         }
         tx.execute_rows("insert into journal (seq, at, kind, subject, body_hash, entry, leaf)", &rows, "").await?;
         tx.execute_rows("insert into journal_bodies (seq, salt, body)", &bodies, "").await?;
+        fault::point("journal.inserted");
         for projection in &self.projections {
             projection.apply(&mut tx, &appended).await?;
         }
+        fault::point("journal.projected");
         tx.execute(
             "update journal_head set size = $1, at = $2, frontier = $3 where id = 1",
             &[Arg::Int(frontier.size().cast_signed()), Arg::Int(at.as_microsecond()), Arg::from(frontier.to_bytes())],
         )
         .await?;
+        fault::point("journal.commit");
         tx.commit().await?;
+        fault::point("journal.committed");
         self.size.send_replace(frontier.size());
         Ok(receipts)
     }
@@ -343,6 +380,6 @@ fn only(receipts: Vec<Receipt>) -> Result<Receipt, DbError> {
 fn into_db_error(error: ProjectionError) -> DbError {
     match error {
         ProjectionError::Db(error) => error,
-        ProjectionError::Entry(why) => DbError::Damaged(why),
+        error => DbError::Damaged(error.to_string()),
     }
 }

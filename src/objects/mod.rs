@@ -3,6 +3,8 @@
 //! One trait for every backend. There is no way to overwrite an object and none to delete one: what a key holds once,
 //! it holds until its time is over. It does not know what a recording is, or why it is kept until when.
 
+#[cfg(feature = "failpoints")]
+mod faulty;
 mod fs;
 mod key;
 
@@ -16,6 +18,8 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "failpoints")]
+pub use faulty::Faulty;
 pub use fs::FsStore;
 pub use key::ObjectKey;
 

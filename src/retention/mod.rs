@@ -35,9 +35,19 @@ impl PolicySet {
     ///
     /// While the call is not over, its end may still come later than now; a day more is kept then, the most by which an
     /// end may lie after its receipt, so that the date never turns out to be too early.
+    ///
+    /// `journaled` is the journal's own time of what the receipt is taken from. It differs from the receipt only where
+    /// the clock was behind the journal: then nobody knows which of them is right, and the later one counts.
     #[must_use]
-    pub fn kept(&self, facts: &Facts) -> Kept {
-        let basis = self.basis(facts).from;
+    pub fn kept(&self, facts: &Facts, journaled: Option<Timestamp>) -> Kept {
+        let basis = self.basis(facts);
+        let stated = facts.time(Field::EndedAt);
+        let counts = stated.is_some() && basis.contradiction.is_none();
+        let basis = match journaled.filter(|_| !counts && !facts.imported) {
+            // An end between the two is what both clocks allow.
+            Some(latest) => basis.from.max(stated.map_or(latest, |end| end.min(latest))),
+            None => basis.from,
+        };
         let open = !facts.status().is_final() && facts.time(Field::EndedAt).is_none();
         let from = if open { basis.checked_add(24.hours()).unwrap_or(Timestamp::MAX) } else { basis };
         let (until, policy) = self.longest(from);
@@ -90,7 +100,7 @@ mod tests {
     #[test]
     fn five_years_from_the_end() {
         let set = PolicySet::built_in();
-        let kept = set.kept(&facts("2026-03-09T05:15:41Z", "2026-03-09T05:15:42Z", false));
+        let kept = set.kept(&facts("2026-03-09T05:15:41Z", "2026-03-09T05:15:42Z", false), None);
         assert_eq!((kept.until.to_string().as_str(), kept.policy.as_str()), ("2031-03-09T05:15:41Z", "default"));
     }
 
@@ -99,10 +109,24 @@ mod tests {
         let set = PolicySet::built_in();
         let received = "2026-03-09T05:15:42Z".parse::<Timestamp>().unwrap().as_microsecond();
         let open = Facts { first_received: received, ..Facts::default() };
-        assert_eq!(set.kept(&open).until.to_string(), "2031-03-10T05:15:42Z");
+        assert_eq!(set.kept(&open, None).until.to_string(), "2031-03-10T05:15:42Z");
         let mut over = open.clone();
         over.statuses.insert(crate::intake::Status::Ended);
-        assert_eq!(set.kept(&over).until.to_string(), "2031-03-09T05:15:42Z", "over, and its end never stated");
+        assert_eq!(set.kept(&over, None).until.to_string(), "2031-03-09T05:15:42Z", "over, and its end never stated");
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_makes_no_date_too_early() {
+        let set = PolicySet::built_in();
+        let until = |ended: &str, received: &str, journaled: &str| {
+            set.kept(&facts(ended, received, false), journaled.parse().ok()).until.to_string()
+        };
+        let (end, journaled) = ("2026-03-09T05:15:41Z", "2026-03-09T05:15:50Z");
+        assert_eq!(until(end, "2016-03-09T05:15:42Z", journaled), "2031-03-09T05:15:41Z", "ten years behind");
+        assert_eq!(until(end, journaled, journaled), "2031-03-09T05:15:41Z", "a clock that is right");
+        assert_eq!(until("9999-01-01T00:00:00Z", "2016-03-09T05:15:42Z", journaled), "2031-03-09T05:15:50Z");
+        assert_eq!(until("9999-01-01T00:00:00Z", journaled, journaled), "2031-03-09T05:15:50Z", "as ever");
+        assert_eq!(until("1999-01-01T00:00:00Z", journaled, journaled), "2031-03-09T05:15:50Z", "as ever");
     }
 
     #[test]

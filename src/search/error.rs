@@ -49,6 +49,9 @@ pub enum Error {
     /// [`super::Index::open_or_rebuild`] and index everything again.
     #[error("the search index is damaged: {0}")]
     Damaged(String),
+    /// Too many searches wait already.
+    #[error("too many searches run at the same time: try again in a moment")]
+    Busy,
     /// Another process writes this index.
     #[error("the search index is in use by another process")]
     Locked,

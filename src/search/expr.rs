@@ -31,6 +31,17 @@ impl Expr {
         }
     }
 
+    /// How many conditions it has.
+    #[must_use]
+    pub fn conditions(&self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::And(parts) | Self::Or(parts) => parts.iter().map(Self::conditions).sum(),
+            Self::Not(inner) => inner.conditions(),
+            Self::Is(_) => 1,
+        }
+    }
+
     /// Joins conditions of which one must hold; none is [`Expr::All`], as for a filter not given.
     #[must_use]
     pub fn any(mut conditions: Vec<Self>) -> Self {

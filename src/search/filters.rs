@@ -1,5 +1,7 @@
 //! Reads the parameters of a search, `q` among them, into one [`Expr`].
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 
 use super::error::QueryError;
@@ -18,6 +20,9 @@ pub struct QueryContext {
 
 /// Most values of one repeated filter.
 const MAX_VALUES: usize = 100;
+
+/// Most conditions of a whole search, filters and query together: each costs a walk through a part of the index.
+const MAX_CONDITIONS: usize = 200;
 
 /// The parameters of a search as they came, named as in the API. A filter with several values
 /// means any of them; different filters must all hold; empty values count as not given.
@@ -76,7 +81,12 @@ pub fn compile(filters: &Filters, context: &QueryContext) -> Result<Expr, QueryE
         all.push(Expr::Is(range.map_err(|message| QueryError::new("min_duration", message))?));
     }
     all.extend(filters.on_hold.map(|held| Expr::Is(Match::OnHold(held))));
-    Ok(Expr::all(all))
+    let expr = Expr::all(all);
+    if expr.conditions() > MAX_CONDITIONS {
+        let message = format!("a search can't have more than {MAX_CONDITIONS} conditions: leave some filters out");
+        return Err(QueryError::new("q", message));
+    }
+    Ok(expr)
 }
 
 /// The values of a repeated filter that say anything.
@@ -104,17 +114,18 @@ fn any(
 }
 
 fn flags(filters: &Filters) -> Result<Expr, QueryError> {
-    let rules = given("flag", &filters.flag)?.map(str::to_owned);
+    let rules: BTreeSet<String> = given("flag", &filters.flag)?.map(str::to_owned).collect();
     let states = given("flag_state", &filters.flag_state)?
         .map(|value| known("flag state", value, values::FLAG_STATES))
-        .collect::<Result<Vec<_>, _>>()
+        .collect::<Result<BTreeSet<_>, _>>()
         .map_err(|message| QueryError::new("flag_state", message))?;
-    let optional = |values: Vec<String>| match values.is_empty() {
+    // Each rule with each state: given twice they mean nothing more.
+    let optional = |values: BTreeSet<String>| match values.is_empty() {
         true => vec![None],
         false => values.into_iter().map(Some).collect(),
     };
     let states = optional(states);
-    let pairs = optional(rules.collect())
+    let pairs = optional(rules)
         .into_iter()
         .flat_map(|rule| states.iter().map(move |state| Match::Flag { rule: rule.clone(), state: state.clone() }));
     let given = |flag: &Match| !matches!(flag, Match::Flag { rule: None, state: None });

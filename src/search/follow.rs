@@ -1,6 +1,7 @@
 //! Follows the journal into the index, and builds the index again when it must.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CallDoc, Error, FILLING_BYTES, Index, Opened, STEADY_BYTES, SearchHandle};
 use crate::calls::{Calls, Facts};
 use crate::db::Error as DbError;
+use crate::fault;
 use crate::intake::is_call_subject;
 use crate::journal::{Journal, Kind};
 
@@ -47,7 +49,7 @@ enum Stop {
 
 impl Follower {
     /// Runs until cancelled; whatever goes wrong, the index is opened again and, if need be, built again.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         loop {
             match self.serve(&cancel).await {
                 Ok(Stop::Cancelled) => return,
@@ -169,8 +171,10 @@ impl Follower {
         let docs = docs(&self.calls.facts_of(&Vec::from_iter(subjects)).await?);
         in_place(|| {
             index.apply(&docs)?;
+            fault::point("search.applied");
             index.commit(next)
         })?;
+        fault::point("search.committed");
         self.refresh()?;
         Ok(Some(next))
     }

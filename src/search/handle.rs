@@ -2,11 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{Error, Expr, Found, Page, QueryContext, Searcher, Totals};
+
+/// Searches at the same time: more would only take the processor from the intake.
+const SEARCHES: usize = 4;
+/// How long a search waits for its turn.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers searches; cheap to clone.
 #[derive(Clone)]
@@ -15,6 +21,7 @@ pub struct SearchHandle(Arc<Shared>);
 struct Shared {
     dir: PathBuf,
     threads: usize,
+    turns: Semaphore,
     searcher: RwLock<Option<Arc<Searcher>>>,
     damaged: Notify,
     /// What the follower is doing, if that is anything but following.
@@ -26,7 +33,8 @@ impl SearchHandle {
     #[must_use]
     pub fn new(dir: &Path, threads: usize) -> Self {
         let (searcher, notice) = (RwLock::default(), RwLock::default());
-        Self(Arc::new(Shared { dir: dir.to_owned(), threads, searcher, damaged: Notify::new(), notice }))
+        let turns = Semaphore::new(SEARCHES);
+        Self(Arc::new(Shared { dir: dir.to_owned(), threads, turns, searcher, damaged: Notify::new(), notice }))
     }
 
     /// Finds calls; on a thread where it may take its time.
@@ -49,6 +57,9 @@ impl SearchHandle {
         &self,
         question: impl FnOnce(&Searcher) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let Ok(Ok(_turn)) = tokio::time::timeout(TURN_PATIENCE, self.0.turns.acquire()).await else {
+            return Err(Error::Busy);
+        };
         let searcher = self.searcher()?;
         let answer = tokio::task::spawn_blocking(move || question(&searcher)).await;
         let answer = answer.unwrap_or_else(|error| Err(Error::Damaged(error.to_string())));

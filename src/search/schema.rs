@@ -13,7 +13,7 @@ use super::number::{self, Forms, GroupTokenizer};
 use super::text::{self, NameTokenizer};
 
 /// Raised whenever the same call would be indexed differently; older indexes are rebuilt.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 const RAW: &str = "raw";
 const NAME: &str = "name";
@@ -202,6 +202,7 @@ fn add_person(document: &mut TantivyDocument, person: &str, name: Field, number:
         add_number(document, number, forms.shared(person));
     } else {
         document.add_text(name, person);
+        text::at_apostrophes(person).iter().for_each(|parts| document.add_text(name, parts));
     }
 }
 

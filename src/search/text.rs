@@ -31,6 +31,13 @@ pub fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// `name` with a space for each apostrophe, if it has any: "O'Brien" is found by "brien" as well as by "obrien".
+#[must_use]
+pub fn at_apostrophes(name: &str) -> Option<String> {
+    const APOSTROPHES: [char; 3] = ['\'', '\u{2019}', '\u{2bc}'];
+    name.contains(APOSTROPHES).then(|| name.replace(APOSTROPHES, " "))
+}
+
 fn fold(text: &str) -> String {
     let lower: String = text.nfkc().flat_map(char::to_lowercase).collect();
     let mut latin = false;

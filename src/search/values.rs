@@ -126,12 +126,11 @@ pub(super) fn moment(text: &str, end: End, tz: &TimeZone) -> Result<i64, String>
         _ => None,
     };
     if let Some((first, span)) = whole {
-        let day = match end {
-            End::From => first,
-            End::To => first.checked_add(span).map_err(|_| failed())?,
-        };
-        let midnight = day.to_zoned(tz.clone()).and_then(|zoned| zoned.start_of_day());
-        return midnight.map(|zoned| zoned.timestamp().as_microsecond()).map_err(|_| failed());
+        let day = if end == End::From { Ok(first) } else { first.checked_add(span) };
+        let midnight = day.and_then(|day| day.to_zoned(tz.clone())).and_then(|zoned| zoned.start_of_day());
+        // Every date that can be written but those at the end of the calendar has a time: those mean "for ever".
+        let last = if end == End::From { Timestamp::MAX.as_microsecond() } else { i64::MAX };
+        return Ok(midnight.map_or(last, |zoned| zoned.timestamp().as_microsecond()));
     }
     let point = match text.parse::<Timestamp>() {
         Ok(point) => point,
@@ -185,7 +184,12 @@ mod tests {
             Ok(Match::Started { from: Some(midnight), until: Some(midnight + 9 * day) })
         );
         assert_eq!(dates(">2026-03-01", &tz()), Ok(Match::Started { from: Some(midnight + day), until: None }));
-        for wrong in ["", "..", "yesterday", "2026-13-01", "2026-02-30", "2026-03-09..2026-03-01", "9999-12-31"] {
+        assert_eq!(
+            dates("2026-03-01..9999-12-31", &tz()),
+            Ok(Match::Started { from: Some(midnight), until: Some(i64::MAX) })
+        );
+        assert!(dates("9999-12-31", &tz()).is_ok());
+        for wrong in ["", "..", "yesterday", "2026-13-01", "2026-02-30", "2026-03-09..2026-03-01"] {
             assert!(dates(wrong, &tz()).is_err(), "{wrong}");
         }
     }

@@ -54,6 +54,8 @@ pub enum Error {
     Conflict(String),
     MethodNotAllowed,
     TooLarge,
+    /// The body did not come in time.
+    TooSlow,
     RangeNotSatisfiable(u64),
     PreconditionFailed,
     /// Try again in a second; nothing was taken.
@@ -87,20 +89,25 @@ impl Error {
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "Not with this method",
-                "This address does not take this method.".into(),
+                "This address does not take this method; /docs lists what it takes.".into(),
             ),
             Self::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", "A webhook has at most 256 KiB.".into())
             }
+            Self::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "The body took too long",
+                "Nothing was taken: send it again, all at once.".into(),
+            ),
             Self::PreconditionFailed => (
                 StatusCode::PRECONDITION_FAILED,
                 "Not what you have",
-                "The recording is another one than If-Match says.".into(),
+                "The recording is another one than If-Match says: fetch it without.".into(),
             ),
             Self::RangeNotSatisfiable(size) => (
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "The range lies outside",
-                format!("The recording has {size} bytes."),
+                format!("The recording has {size} bytes: ask for a range within them."),
             ),
             Self::Busy(detail) => (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment", detail.clone()),
             Self::Internal(_) => (
@@ -114,11 +121,18 @@ impl Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        if let Self::Internal(why) = &self {
+        self.to_problem()
+    }
+}
+
+impl Error {
+    /// The answer for programs.
+    pub(super) fn to_problem(&self) -> Response {
+        if let Self::Internal(why) = self {
             tracing::error!(why, "request failed");
         }
         let (status, title, detail) = self.parts();
-        let state = if let Self::NoRecording(state) = self { Some(state) } else { None };
+        let state = if let Self::NoRecording(state) = self { Some(*state) } else { None };
         let problem = Problem { kind: "about:blank", title, status: status.as_u16(), detail, state };
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -145,7 +159,7 @@ impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
         if error.is_outage() {
             tracing::error!(%error, "database out of reach");
-            Self::Busy("The database is out of reach.".into())
+            Self::Busy("The database is out of reach: try again in a moment.".into())
         } else {
             Self::Internal(error.to_string())
         }
@@ -155,9 +169,13 @@ impl From<DbError> for Error {
 impl From<AppendError> for Error {
     fn from(error: AppendError) -> Self {
         match error {
-            AppendError::QueueFull => Self::Busy("Too many events wait to be journaled.".into()),
-            AppendError::Unavailable(_) => Self::Busy("The journal can't be written at the moment.".into()),
-            AppendError::Stopped => Self::Busy("The archive is about to stop.".into()),
+            AppendError::QueueFull => {
+                Self::Busy("Too many events wait to be journaled; nothing was taken: send it again.".into())
+            }
+            AppendError::Unavailable(_) => {
+                Self::Busy("The journal can't be written at the moment; send it again.".into())
+            }
+            AppendError::Stopped => Self::Busy("The archive is about to stop; send it again in a moment.".into()),
         }
     }
 }
@@ -174,8 +192,9 @@ impl From<SearchError> for Error {
             SearchError::Query(error) => error.into(),
             // The follower was told and builds it again.
             SearchError::Missing | SearchError::Damaged(_) => {
-                Self::Busy("The search index is being built; nothing is lost.".into())
+                Self::Busy("The search index is being built; nothing is lost: search again in a moment.".into())
             }
+            SearchError::Busy => Self::Busy("Too many searches run at the same time.".into()),
             other => Self::Internal(other.to_string()),
         }
     }

@@ -5,6 +5,8 @@
 
 mod api;
 mod auth;
+mod body;
+mod connections;
 mod error;
 mod openapi;
 mod pages;
@@ -17,7 +19,9 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::app::App;
+use system::LastReadiness;
 
+pub use connections::{Limits, serve};
 pub use router::router;
 
 /// What every handler can reach; cheap to clone.
@@ -25,4 +29,12 @@ pub use router::router;
 pub struct WebState {
     pub app: Arc<App>,
     pub metrics: PrometheusHandle,
+    readiness: LastReadiness,
+}
+
+impl WebState {
+    #[must_use]
+    pub fn new(app: Arc<App>, metrics: PrometheusHandle) -> Self {
+        Self { app, metrics, readiness: LastReadiness::default() }
+    }
 }

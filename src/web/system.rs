@@ -1,6 +1,7 @@
 //! For operators and their monitors: health and metrics.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
@@ -34,7 +35,7 @@ struct Readiness {
 }
 
 /// A part that is not well.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 struct Degraded {
     part: &'static str,
     why: String,
@@ -52,8 +53,16 @@ async fn healthz() -> Json<Health> {
     (status = 503, description = "Webhooks are not taken", body = Readiness),
 ))]
 async fn readyz(State(state): State<WebState>) -> Response {
+    let (ready, degraded) = state.readiness.get(readiness(&state)).await;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { status: if ready { "ready" } else { "not ready" }, degraded })).into_response()
+}
+
+/// Whether webhooks can be taken, and what is not well.
+async fn readiness(state: &WebState) -> (bool, Vec<Degraded>) {
     let mut degraded = Vec::new();
-    let size = writable_journal(&state).await;
+    degraded.extend(state.app.health.degraded().into_iter().map(|(part, why)| Degraded { part, why }));
+    let size = writable_journal(state).await;
     let ready = size.is_ok();
     match size {
         Err(why) => {
@@ -73,8 +82,31 @@ async fn readyz(State(state): State<WebState>) -> Response {
             }
         }
     }
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { status: if ready { "ready" } else { "not ready" }, degraded })).into_response()
+    (ready, degraded)
+}
+
+/// What was found out last about readiness. Anybody may ask, and finding out takes the write lock: it is done by one at
+/// a time, and not again for a moment.
+#[derive(Clone, Default)]
+pub struct LastReadiness(Arc<tokio::sync::Mutex<Option<Found>>>);
+
+/// When it was found out, whether webhooks can be taken, and what is not well.
+type Found = (Instant, (bool, Vec<Degraded>));
+
+impl LastReadiness {
+    const FRESH: Duration = Duration::from_millis(500);
+
+    async fn get(&self, find_out: impl Future<Output = (bool, Vec<Degraded>)>) -> (bool, Vec<Degraded>) {
+        let mut last = self.0.lock().await;
+        if let Some((at, found)) = last.as_ref()
+            && at.elapsed() < Self::FRESH
+        {
+            return found.clone();
+        }
+        let found = find_out.await;
+        *last = Some((Instant::now(), found.clone()));
+        found
+    }
 }
 
 /// The journal's size, if an entry could be appended now.
@@ -86,12 +118,16 @@ async fn writable_journal(state: &WebState) -> std::result::Result<u64, String> 
     if disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES {
         return Err("the disk of the data directory is full".into());
     }
-    match tokio::time::timeout(PATIENCE, state.app.db.begin()).await {
-        // Dropped at once: only that it could begin counts.
-        Ok(Ok(_)) => state.app.journal.size().await.map_err(|error| error.to_string()),
-        Ok(Err(error)) => Err(format!("the database can't be written: {error}")),
-        Err(_) => Err("the database stays locked".into()),
+    let held_up = state.app.journal.held_up();
+    if held_up > PATIENCE {
+        return Err(format!("the database has not taken the newest entries for {} s", held_up.as_secs()));
     }
+    let look = async {
+        // Dropped at once: only that it could begin counts.
+        state.app.db.begin().await.map_err(|error| format!("the database can't be written: {error}"))?;
+        state.app.journal.size().await.map_err(|error| error.to_string())
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| Err("the database stays locked".into()))
 }
 
 /// Metrics for Prometheus; any token but `ingest`, or none where `metrics_public` is on.

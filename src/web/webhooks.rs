@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,8 +12,9 @@ use utoipa_axum::routes;
 
 use super::WebState;
 use super::auth::{May, PostWebhooks};
+use super::body::Timely;
 use super::error::{Error, Problem, Refused, Result};
-use crate::intake;
+use crate::{fault, intake};
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new().routes(routes!(doubletick))
@@ -30,14 +32,15 @@ struct Acknowledged {
 
 /// Takes one event of DoubleTick; 200 means that it is durable.
 ///
-/// A JSON object, or a form with the same fields. Accepts a Bearer token or Basic credentials with the secret as
+/// A JSON object, or a form with the same fields; anything else is kept too, and listed as quarantined. Accepts a Bearer token or Basic credentials with the secret as
 /// password. Anything else than 200 means that nothing was taken: send it again.
 #[utoipa::path(
     post, path = "/webhooks/doubletick", tag = "webhooks",
-    request_body(content = inline(serde_json::Value), content_type = "application/json"),
+    request_body(content = inline(Option<serde_json::Value>), content_type = "application/json"),
     responses(
         (status = 200, description = "Journaled and durable", body = Acknowledged),
         (status = 400, description = "The body broke off", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Over 256 KiB", body = Problem, content_type = "application/problem+json"),
         Refused,
     ),
@@ -46,14 +49,22 @@ struct Acknowledged {
 async fn doubletick(
     may: May<PostWebhooks>,
     State(state): State<WebState>,
-    body: std::result::Result<Bytes, BytesRejection>,
+    body: Timely<Bytes, BytesRejection>,
 ) -> Result<Json<Acknowledged>> {
-    let body = body.map_err(|rejection| match rejection.status().as_u16() {
-        413 => Error::TooLarge,
-        _ => Error::BadRequest("The body broke off on its way; nothing was taken.".into()),
-    })?;
+    let body = match body {
+        Timely::Here(body) => body,
+        Timely::Unreadable(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return Err(Error::TooLarge);
+        }
+        Timely::Unreadable(_) => {
+            return Err(Error::BadRequest("The body broke off on its way; nothing was taken: send it again.".into()));
+        }
+        Timely::Late => return Err(Error::TooSlow),
+    };
+    fault::point("webhook.read");
     let done = intake::receive(&state.app.journal, &may.identity.actor(), &body).await.inspect_err(|_| {
         metrics::counter!("callvault_webhooks_pushed_back_total").increment(1);
     })?;
+    fault::point("webhook.answer");
     Ok(Json(Acknowledged { seq: done.seq, quarantined: done.quarantined }))
 }

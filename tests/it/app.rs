@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use callvault::access::{Access, Identity};
@@ -14,7 +16,7 @@ use callvault::db::Db;
 use callvault::journal::Journal;
 use callvault::search::SearchHandle;
 use callvault::serve::{ServeError, serve};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -42,6 +44,7 @@ pub struct TestApp {
     parts: Parts,
     shutdown: CancellationToken,
     server: Option<JoinHandle<Result<(), ServeError>>>,
+    jumped: Arc<AtomicI64>,
 }
 
 /// Handles that look past the API, for waiting and for what has no route yet.
@@ -79,11 +82,11 @@ pub fn write_config(dir: &Path, sender: &FakeDoubleTick, settings: &[(&str, &str
     path
 }
 
-/// The machine's clock, set to [`NOW`].
-fn test_clock() -> Clock {
-    let machine = Clock::system();
+/// The machine's clock, set to [`NOW`], and so many seconds further.
+fn test_clock(jumped: &Arc<AtomicI64>) -> Clock {
+    let (machine, jumped) = (Clock::system(), Arc::clone(jumped));
     let offset = NOW.parse::<Timestamp>().unwrap().duration_since(machine.now());
-    Clock::from_fn(move || machine.now() + offset)
+    Clock::from_fn(move || machine.now() + offset + SignedDuration::from_secs(jumped.load(Ordering::Relaxed)))
 }
 
 impl TestApp {
@@ -96,13 +99,14 @@ impl TestApp {
         let (dir, sender) = (tempfile::tempdir().unwrap(), FakeDoubleTick::start().await);
         let file = write_config(dir.path(), &sender, settings);
         let config = load(&file, &tokens());
-        let app = App::open(config, test_clock()).await.unwrap();
+        let jumped = Arc::default();
+        let app = App::open(config, test_clock(&jumped)).await.unwrap();
         let parts = Parts::of(&app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let server = Some(tokio::spawn(serve(app, listener, shutdown.clone())));
-        let this = Self { url, sender, client: client(), dir, parts, shutdown, server };
+        let this = Self { url, sender, client: client(), dir, parts, shutdown, server, jumped };
         eventually("the server serves", || async { (this.get("/readyz").await.status == 200).then_some(()) }).await;
         this
     }
@@ -120,7 +124,7 @@ impl TestApp {
 
     /// The same with other bootstrap tokens.
     pub async fn serve_with(&mut self, tokens: &str) {
-        let app = App::open(load(&self.config_file(), tokens), test_clock()).await.unwrap();
+        let app = App::open(load(&self.config_file(), tokens), test_clock(&self.jumped)).await.unwrap();
         self.parts = Parts::of(&app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.url = format!("http://{}", listener.local_addr().unwrap());
@@ -128,6 +132,11 @@ impl TestApp {
         self.server = Some(tokio::spawn(serve(app, listener, self.shutdown.clone())));
         eventually("the server serves again", || async { (self.get("/readyz").await.status == 200).then_some(()) })
             .await;
+    }
+
+    /// Moves the archive's clock by so many days, forth or back.
+    pub fn jump(&self, days: i64) {
+        self.jumped.fetch_add(days * 24 * 3600, Ordering::Relaxed);
     }
 
     pub fn parts(&self) -> &Parts {

@@ -42,6 +42,12 @@ pub enum Reply {
     Redirect(String),
     /// Without a length and without an end; the audio again and again.
     Endless(Vec<u8>),
+    /// The bytes one by one, ten a second, without an end in sight.
+    ByteByByte(Vec<u8>),
+    /// The recording, under a header more.
+    Labelled(&'static str, &'static str, Vec<u8>),
+    /// So many megabytes of nothing before the recording, behind a head.
+    Behind { head: Vec<u8>, megabytes: usize, audio: Vec<u8> },
 }
 
 /// A request as it came.
@@ -107,6 +113,11 @@ impl FakeDoubleTick {
         self.host.asked.lock().unwrap().iter().filter(|asked| asked.path == path).cloned().collect()
     }
 
+    /// Every request.
+    pub fn all_asked(&self) -> Vec<Asked> {
+        self.host.asked.lock().unwrap().clone()
+    }
+
     /// How often anything was asked for.
     pub fn requests(&self) -> usize {
         self.host.asked.lock().unwrap().len()
@@ -163,6 +174,19 @@ impl IntoResponse for Reply {
             Self::Endless(bytes) => {
                 let again = stream::repeat(Bytes::from(bytes)).map(Ok::<_, Infallible>);
                 ([MP3], Body::from_stream(again)).into_response()
+            }
+            Self::ByteByByte(bytes) => {
+                let one_by_one = stream::iter(bytes).then(|byte| async move {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    Ok::<_, Infallible>(Bytes::from(vec![byte]))
+                });
+                ([MP3], Body::from_stream(one_by_one)).into_response()
+            }
+            Self::Labelled(name, value, bytes) => ([MP3], [(name, value)], bytes).into_response(),
+            Self::Behind { head, megabytes, audio } => {
+                let nothing = stream::repeat(Bytes::from(vec![0; 1 << 20])).take(megabytes);
+                let all = stream::iter([Bytes::from(head)]).chain(nothing).chain(stream::iter([Bytes::from(audio)]));
+                ([MP3], Body::from_stream(all.map(Ok::<_, Infallible>))).into_response()
             }
         }
     }

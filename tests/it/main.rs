@@ -9,22 +9,36 @@ mod access;
 mod app;
 mod browser;
 mod cli;
+mod clock;
 mod crash;
 mod db;
+mod disk_full;
 mod events;
 mod export;
 mod fake_doubletick;
 mod flags;
+mod hostile;
 mod http;
 mod journal;
 mod leftovers;
 mod objects;
+#[cfg(feature = "failpoints")]
+mod operations;
+#[cfg(feature = "failpoints")]
+mod panics;
+mod place;
+#[cfg(feature = "failpoints")]
+mod points;
 mod process;
 mod recording_failures;
 mod recordings;
 mod samples;
+#[cfg(feature = "failpoints")]
+mod scenario;
 mod search;
 mod search_index;
+#[cfg(feature = "failpoints")]
+mod soak;
 mod tidy;
 mod vcon;
 mod webhooks;

@@ -4,18 +4,20 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callvault::app::App;
 use callvault::clock::Clock;
+use callvault::config::Config;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::app::{self, AUDITOR, INGEST, Parts};
 use crate::fake_doubletick::FakeDoubleTick;
-use crate::http::{Answer, client, encoded, eventually};
+use crate::http::{Answer, PATIENCE, client, encoded, eventually};
 use crate::leftovers;
+use crate::place::Place;
 
 /// The program with an environment of its own: nothing of ours leaks in.
 pub fn program() -> Command {
@@ -56,6 +58,15 @@ pub fn kill_now(pid: Pid) {
     kill_process(pid, Signal::KILL).unwrap();
 }
 
+/// How far a server came that was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Ready,
+    Ended(ExitStatus),
+    /// It runs and is not ready.
+    Stuck,
+}
+
 /// An archive served by the program.
 pub struct ProcessApp {
     pub sender: FakeDoubleTick,
@@ -63,6 +74,9 @@ pub struct ProcessApp {
     pub url: String,
     dir: TempDir,
     child: Option<Child>,
+    log_filter: &'static str,
+    place: Place,
+    kept: bool,
 }
 
 impl ProcessApp {
@@ -71,44 +85,107 @@ impl ProcessApp {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let (dir, sender) = (tempfile::tempdir().unwrap(), FakeDoubleTick::start().await);
-        app::write_config(dir.path(), &sender, settings);
-        let mut this = Self { sender, client: client(), url: String::new(), dir, child: None };
+        let mut this = Self::stopped(settings).await;
         this.serve().await;
         this
     }
 
+    /// The same with a `RUST_LOG` of its own, and with more hosts to fetch from than the sender's.
+    pub async fn fetching_from(log_filter: &'static str, hosts: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut this = Self::stopped(&[]).await;
+        let hosts = format!("{:?}", [&[this.sender.address.as_str()], hosts].concat());
+        let settings = [settings, &[("recordings.hosts", &hosts)]].concat();
+        app::write_config(this.dir.path(), &this.sender, &settings);
+        this.log_filter = log_filter;
+        this.serve().await;
+        this
+    }
+
+    /// An archive that nobody serves yet.
+    pub async fn stopped(settings: &[(&str, &str)]) -> Self {
+        let (dir, sender) = (tempfile::tempdir().unwrap(), FakeDoubleTick::start().await);
+        app::write_config(dir.path(), &sender, settings);
+        let (url, log_filter, place) = (String::new(), "debug,sqlx=info", Place::Here);
+        Self { sender, client: client(), url, dir, child: None, log_filter, place, kept: false }
+    }
+
+    /// Leaves everything behind where the test fails: what took hundreds of rounds can't be had again easily.
+    pub fn keep_where_it_fails(&mut self) {
+        self.kept = true;
+    }
+
+    /// Has the server run in another place, as far as mounts go. It must not run yet.
+    pub fn live_in(&mut self, place: Place) {
+        self.place = place;
+    }
+
     /// Starts the server, which must not run.
     pub async fn serve(&mut self) {
+        let started = self.try_serve("").await;
+        assert_eq!(started, Start::Ready, "{}", self.log());
+    }
+
+    /// Starts the server with faults in the language of the crate `fail`, and tells how far it came.
+    pub async fn try_serve(&mut self, faults: &str) -> Start {
         let log = File::options().append(true).create(true).open(self.log_file()).unwrap();
-        let mut command = program();
+        let mut command = self.place.enter(program());
         command.arg("--config").arg(self.config_file()).arg("serve").current_dir(self.dir.path());
-        command.env("CALLVAULT_BOOTSTRAP__TOKENS", app::tokens()).env("RUST_LOG", "debug,sqlx=info");
+        command.env("CALLVAULT_BOOTSTRAP__TOKENS", app::tokens()).env("RUST_LOG", self.log_filter);
+        if !faults.is_empty() {
+            command.env("FAILPOINTS", faults);
+        }
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let holder = format!("process {} at ", child.id());
+        let holder = format!("process {} at http://", child.id());
         assert!(self.child.replace(child).is_none(), "it runs already");
-        // The lock file tells who serves, and where.
+        // The lock file tells who serves, and where. Before it listens it holds the lock for a moment already.
         let lock = self.data_dir().join("serve.lock");
-        let address = || async {
-            let text = std::fs::read_to_string(&lock).ok()?;
-            let address = text.strip_suffix('\n')?.strip_prefix(&holder)?;
-            // Before it listens it holds the lock for a moment already.
-            address.starts_with("http://").then(|| address.to_owned())
-        };
-        self.url = eventually("the server starts", address).await;
-        let ready = || async {
-            let answer = self.client.get(format!("{}/readyz", self.url)).send().await;
-            answer.is_ok_and(|answer| answer.status() == 200).then_some(())
-        };
-        eventually("the server is ready", ready).await;
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(status) = self.ended() {
+                return Start::Ended(status);
+            }
+            let text = std::fs::read_to_string(&lock).unwrap_or_default();
+            if let Some(address) = text.strip_suffix('\n').and_then(|text| text.strip_prefix(&holder)) {
+                self.url = format!("http://{address}");
+                let answer = self.client.get(format!("{}/readyz", self.url)).send().await;
+                if answer.is_ok_and(|answer| answer.status() == 200) {
+                    return Start::Ready;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        Start::Stuck
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.ended().is_none() && self.child.is_some()
+    }
+
+    /// How the server ended, if it did; told once.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
     }
 
     pub fn config_file(&self) -> PathBuf {
         self.dir.path().join("callvault-test.toml")
     }
 
+    /// Its data directory, as this process sees it.
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.place.path(&self.dir.path().join("data"))
+    }
+
+    fn config(&self) -> Config {
+        app::load(&self.config_file(), "")
+    }
+
+    /// A number out of the metrics; 0 where it is not there yet.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
     }
 
     fn log_file(&self) -> PathBuf {
@@ -124,8 +201,13 @@ impl ProcessApp {
         Answer::of(self.client.get(format!("{}{path}", self.url)).bearer_auth(AUDITOR)).await
     }
 
+    /// A GET that must go well, again where a part is out of reach for a moment.
     pub async fn json(&self, path: &str) -> Value {
-        self.get(path).await.ok()
+        let probe = || async {
+            let answer = self.get(path).await;
+            (answer.status != 503).then(|| answer.ok())
+        };
+        eventually(path, probe).await
     }
 
     /// Posts a webhook; `None` where no answer came, and so nothing is acknowledged.
@@ -153,13 +235,23 @@ impl ProcessApp {
         eventually(&format!("the recording of {call_id} is {state}"), probe).await
     }
 
+    /// Runs a command where the server lives.
     pub async fn cli(&self, args: &[&str]) -> Output {
-        cli(&self.config_file(), args).await
+        let mut command = self.place.enter(program());
+        command.arg("--config").arg(self.config_file()).args(args).current_dir(self.dir.path());
+        run(command).await
     }
 
     /// The server's process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("it runs"))
+    }
+
+    /// Kills the server where it stands, if it still does.
+    pub fn kill_if_alive(&mut self) {
+        if self.ended().is_none() {
+            self.kill();
+        }
     }
 
     /// Kills the server where it stands.
@@ -171,39 +263,74 @@ impl ProcessApp {
 
     /// Asks the server to stop, and tells how it ended within 10 seconds.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        let pid = Pid::from_child(&child);
-        kill_process(pid, Signal::TERM).unwrap();
-        let mut ended = None;
-        for _ in 0..400 {
-            ended = child.try_wait().unwrap();
-            if ended.is_some() {
-                break;
-            }
+        kill_process(self.pid(), Signal::TERM).unwrap();
+        let (asked, mut ended) = (Instant::now(), None);
+        while ended.is_none() && asked.elapsed() < Duration::from_secs(10) {
             tokio::time::sleep(Duration::from_millis(25)).await;
+            ended = self.ended();
         }
-        let _ = child.kill();
         ended.expect("the server ends within 10 seconds")
     }
 
     /// Waits until there is nothing left to do.
     pub async fn settle(&self) {
-        let app = App::open_existing(app::load(&self.config_file(), ""), Clock::system()).await.unwrap();
-        let parts = Parts::of(&app);
-        eventually("everything is settled", || async { parts.is_settled().await.then_some(()) }).await;
+        assert!(self.settled_within(PATIENCE).await, "everything is settled within {PATIENCE:?}");
+    }
+
+    /// Whether there is nothing left to do, now or within some time.
+    pub async fn settled_within(&self, patience: Duration) -> bool {
+        if matches!(self.place, Place::Apart(_)) {
+            return self.settled_apart(patience).await;
+        }
+        let app = App::open_existing(self.config(), Clock::system()).await.unwrap();
+        let (parts, started) = (Parts::of(&app), Instant::now());
+        let mut settled = parts.is_settled().await;
+        while !settled && started.elapsed() < patience {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            settled = parts.is_settled().await;
+        }
         app.db.close().await;
+        settled
+    }
+
+    /// The same by what the server says of itself: neither database nor index can be opened through another's root.
+    async fn settled_apart(&self, patience: Duration) -> bool {
+        let started = Instant::now();
+        loop {
+            let entries = self.metric("callvault_journal_entries").await;
+            let work = ["callvault_recordings_pending", "callvault_recordings_unanalysed"];
+            let settled = self.metric(work[0]).await + self.metric(work[1]).await == 0.0
+                && self.metric("callvault_search_cursor").await == entries
+                && self.metric("callvault_journal_entries").await == entries;
+            if settled || started.elapsed() > patience {
+                return settled;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Settles, stops the server, and checks that nothing was left half-way.
     pub async fn finish(mut self) {
         self.settle().await;
         assert_eq!(self.terminate().await.code(), Some(0));
-        leftovers::check(app::load(&self.config_file(), "")).await;
+        let mut config = self.config();
+        if matches!(self.place, Place::Apart(_)) {
+            // At rest, a copy is as good.
+            let copy = self.dir.path().join("copy");
+            let copied = Command::new("cp").arg("-a").arg(self.data_dir()).arg(&copy).status().unwrap();
+            assert!(copied.success());
+            config.data_dir = copy;
+        }
+        leftovers::check(config).await;
     }
 }
 
 impl Drop for ProcessApp {
     fn drop(&mut self) {
+        if self.kept && std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("kept to be looked at: {}", self.dir.path().display());
+        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();

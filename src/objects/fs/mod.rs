@@ -7,22 +7,22 @@ mod durable;
 mod sidecar;
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::io::ReaderStream;
 
 use super::key::is_sound;
 use super::{ByteStream, Content, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use crate::fault;
 use durable::Staged;
 use sidecar::Sidecar;
 
@@ -82,6 +82,7 @@ impl FsStore {
         if !created && !same_bytes(&path, content)? {
             return Err(StoreError::Conflict(key.to_owned()));
         }
+        fault::step("store.linked")?;
         let size = fs::metadata(&path)?.len();
         // The link is made durable with the sidecar's name: both are in the same folder.
         let sidecar = match Sidecar::read(&path, key)? {
@@ -93,7 +94,9 @@ impl FsStore {
                 new
             }
         };
+        fault::step("store.locked")?;
         durable::sync_dir(folder)?;
+        fault::step("store.durable")?;
         Ok(sidecar.info(key, size))
     }
 
@@ -118,6 +121,7 @@ impl FsStore {
                 &staged.0
             }
         };
+        fault::step("store.synced")?;
         let linked = match fs::hard_link(source, path) {
             // The spool lies on another file system: the bytes have to be copied after all.
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
@@ -188,6 +192,16 @@ impl FsStore {
     }
 }
 
+/// The next block of a file, read straight into the memory that is handed on.
+async fn next_block(mut file: io::Take<fs::File>) -> io::Result<Option<(Bytes, io::Take<fs::File>)>> {
+    let read = move || {
+        let mut block = Vec::with_capacity(BLOCK);
+        file.by_ref().take(BLOCK as u64).read_to_end(&mut block)?;
+        Ok((!block.is_empty()).then(|| (Bytes::from(block), file)))
+    };
+    tokio::task::spawn_blocking(read).await?
+}
+
 impl Content {
     fn sha256_hex(&self) -> String {
         match self {
@@ -228,19 +242,16 @@ impl ObjectStore for FsStore {
     }
 
     async fn get(&self, key: &str, _: Option<&str>, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
-        let path = self.path(key)?;
-        let mut file = tokio::fs::File::open(&path).await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::NotFound(key.to_owned()),
-            _ => StoreError::Io(error),
-        })?;
-        let length = match range {
-            None => u64::MAX,
-            Some(range) => {
-                file.seek(io::SeekFrom::Start(range.start)).await?;
-                range.end.saturating_sub(range.start)
-            }
+        let (path, key) = (self.path(key)?, key.to_owned());
+        let opened = move || {
+            let mut file = fs::File::open(&path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => StoreError::NotFound(key),
+                _ => StoreError::Io(error),
+            })?;
+            file.seek(io::SeekFrom::Start(range.as_ref().map_or(0, |range| range.start)))?;
+            Ok(file.take(range.map_or(u64::MAX, |range| range.end.saturating_sub(range.start))))
         };
-        Ok(ReaderStream::with_capacity(file.take(length), BLOCK).boxed())
+        Ok(futures_util::stream::try_unfold(blocking(opened).await?, next_block).boxed())
     }
 
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {

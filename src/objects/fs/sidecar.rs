@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{ObjectInfo, StoreError};
 use super::durable;
+use crate::fault;
 
 pub(super) const SUFFIX: &str = ".retention.json";
 
@@ -38,6 +39,7 @@ impl Sidecar {
     pub(super) fn write(&self, object: &Path, staged: &Path) -> Result<(), StoreError> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         durable::write_new(staged, &text, 0o644)?;
+        fault::step("store.lock_staged")?;
         fs::rename(staged, path(object))?;
         if let Some(folder) = object.parent() {
             durable::sync_dir(folder)?;

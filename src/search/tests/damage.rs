@@ -78,7 +78,9 @@ fn another_region_or_version_is_rebuilt() {
     drop(index);
     let lab = filled();
     let meta = lab.folder.path().join("live/meta.json");
-    let text = fs::read_to_string(&meta).unwrap().replace("\\\"version\\\":2", "\\\"version\\\":0");
+    let text = fs::read_to_string(&meta)
+        .unwrap()
+        .replace(&format!("\\\"version\\\":{}", super::super::schema::VERSION), "\\\"version\\\":0");
     fs::write(&meta, text).unwrap();
     assert!(matches!(Searcher::open(lab.folder.path(), 1), Err(Error::Damaged(_))));
     assert!(matches!(reopen(&lab).1, Opened::RebuiltBecause(reason) if reason.contains("version 0")));
@@ -175,4 +177,21 @@ fn only_one_index_is_kept_aside() {
     }
     let entries = fs::read_dir(lab.folder.path()).unwrap().count();
     assert_eq!(entries, 2);
+}
+
+#[test]
+fn a_merge_that_a_restart_interrupted_doubles_no_call() {
+    let calls: Vec<CallDoc> = (0..50).map(|n| call(&format!("call_{n}"))).collect();
+    let mut lab = Lab::new();
+    lab.put(&calls[..40]);
+    lab.put(&calls[40..]);
+    // So many of the smaller segment are replaced that all are to be merged, which the end of the process prevents.
+    lab.put(&calls[40..44]);
+    drop(lab.index.take());
+    let (index, _) = reopen(&lab);
+    lab.index = Some(index);
+    // The merge begins again while the first change after the restart is committed, to a call of that segment.
+    lab.put(&calls[44..45]);
+    lab.index.take().unwrap().close().unwrap();
+    assert_eq!(lab.searcher().num_calls(), 50);
 }

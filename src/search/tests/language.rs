@@ -164,8 +164,8 @@ fn filters_join() {
     };
     assert_eq!(
         show(&compile(&filters, &context()).unwrap()),
-        "(a* & (status=ended | status=missed) & (flag=Some(\"short_call\")/Some(\"open\") | \
-         flag=Some(\"short_call\")/Some(\"cleared\")) & duration=Some(5)..=None & held=false)"
+        "(a* & (status=ended | status=missed) & (flag=Some(\"short_call\")/Some(\"cleared\") | \
+         flag=Some(\"short_call\")/Some(\"open\")) & duration=Some(5)..=None & held=false)"
     );
     assert_eq!(compile(&Filters::default(), &context()), Ok(Expr::All));
     let wrong = [

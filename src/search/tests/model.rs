@@ -57,14 +57,17 @@ fn is(who: &Who, person: &str) -> bool {
     if number::looks_like_number(person) {
         return who.number.as_ref().is_some_and(|fragment| has(fragment, person));
     }
-    let words = text::words(person);
-    who.name.as_ref().is_some_and(|name| {
-        words.windows(name.words.len()).any(|window| {
-            let mut pairs = window.iter().zip(&name.words).rev();
-            let last = pairs.next();
-            last.is_some_and(|(word, asked)| word == asked || name.prefix && word.starts_with(asked.as_str()))
-                && pairs.all(|(word, asked)| word == asked)
-        })
+    let forms = [Some(person.to_owned()), text::at_apostrophes(person)];
+    let mut forms = forms.iter().flatten().map(|form| text::words(form));
+    who.name.as_ref().is_some_and(|name| forms.any(|words| follow(&words, name)))
+}
+
+fn follow(words: &[String], name: &Phrase) -> bool {
+    words.windows(name.words.len()).any(|window| {
+        let mut pairs = window.iter().zip(&name.words).rev();
+        let last = pairs.next();
+        last.is_some_and(|(word, asked)| word == asked || name.prefix && word.starts_with(asked.as_str()))
+            && pairs.all(|(word, asked)| word == asked)
     })
 }
 

@@ -217,3 +217,27 @@ fn long_and_strange_values_do_no_harm() {
     let facet = found.facets["agent"].keys().next().unwrap().clone();
     assert_eq!(lab.filtered(&Filters { agent: vec![facet], ..Filters::default() }).len(), 1);
 }
+
+/// A phrase that is left out is asked for documents in any order that the rest of the query brings about.
+#[test]
+fn a_number_that_is_left_out_fails_no_assertion() {
+    let mut lab = Lab::new();
+    let numbers = (0..24).map(|n| CallDoc {
+        customer_number: Some(format!("9198200112{n:02}")),
+        agent: some(["919833344556", "Farhan Siddiqui"][n % 2]),
+        sort_at: i64::try_from(n).unwrap(),
+        ..call(&format!("call_{n}"))
+    });
+    let numbers: Vec<CallDoc> = numbers.collect();
+    lab.put(&numbers[..12]);
+    lab.put(&numbers[12..]);
+    for digits in ["982001122", "0112", "11223", "919820011", "20011203", "98200"] {
+        for q in
+            [format!("NOT number:{digits}"), format!("call_1 -{digits}"), format!("-{digits} -(0112) agent:farhan")]
+        {
+            let with = lab.ids(&q);
+            let without = lab.ids(&format!("NOT ({q})"));
+            assert_eq!(with.len() + without.len(), numbers.len(), "{q}");
+        }
+    }
+}

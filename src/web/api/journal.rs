@@ -62,6 +62,7 @@ struct EntryView {
 #[allow(dead_code, reason = "the description of what the handler reads by hand")]
 struct JournalDoc {
     /// Entries with a greater `seq`; without it, from the first on.
+    #[param(format = "uint64")]
     after: Option<u64>,
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u64>,
@@ -76,6 +77,7 @@ struct JournalDoc {
 #[allow(dead_code, reason = "the description of what the handler reads by hand")]
 struct QuarantineDoc {
     /// Entries with a smaller `seq`; without it, from the newest on.
+    #[param(format = "uint64")]
     before: Option<u64>,
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u64>,
@@ -96,7 +98,11 @@ async fn journal(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -
             // A call id as the sender writes it, or a subject as entries have it: only one of them can exist.
             "subject" => filter.subjects = vec![call_key(&value), value.into_owned()],
             "kind" => filter.kind = Some(read_kind(&value)?),
-            _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}."))),
+            _ => {
+                return Err(Error::BadRequest(format!(
+                    "There is no parameter {name:?}; /docs lists those that there are."
+                )));
+            }
         }
     }
     let mut page = Page::of(limit);
@@ -120,7 +126,11 @@ async fn quarantine(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri
         match &*name {
             "before" => before = number(&name, &value)?,
             "limit" => limit = read_limit(&value)?,
-            _ => return Err(Error::BadRequest(format!("There is no parameter {name:?}."))),
+            _ => {
+                return Err(Error::BadRequest(format!(
+                    "There is no parameter {name:?}; /docs lists those that there are."
+                )));
+            }
         }
     }
     let mut page = Page::of(limit);

@@ -73,7 +73,8 @@ impl SearchParams {
 }
 
 fn number(name: &str, value: &str) -> Result<u64> {
-    value.parse().map_err(|_| Error::BadRequest(format!("{name}: give a whole number of seconds.")))
+    let seconds = value.parse().ok().filter(|seconds: &u64| i64::try_from(*seconds).is_ok());
+    seconds.ok_or_else(|| Error::BadRequest(format!("{name}: give a whole number of seconds.")))
 }
 
 fn yes_or_no(name: &str, value: &str) -> Result<bool> {

@@ -48,6 +48,16 @@ struct AudioDoc {
     /// `1` for a download instead of playing.
     download: Option<String>,
     /// Which of several recordings, counted from 1.
+    #[param(minimum = 1)]
+    number: Option<usize>,
+}
+
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "the description of what the handler reads by hand")]
+struct NumberDoc {
+    /// Which of several recordings, counted from 1.
+    #[param(minimum = 1)]
     number: Option<usize>,
 }
 
@@ -112,12 +122,13 @@ async fn audio(
 }
 
 fn audio_params(query: &str) -> Result<(bool, usize)> {
+    let wrong = || Error::BadRequest("number: give a whole number from 1.".into());
     let (mut download, mut number) = (false, 1);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "download" => download = !matches!(&*value, "" | "0" | "false"),
             "number" => {
-                number = value.parse().map_err(|_| Error::BadRequest("number: give a whole number from 1.".into()))?;
+                number = value.parse().ok().filter(|number| *number > 0).ok_or_else(wrong)?;
             }
             _ => {}
         }
@@ -171,8 +182,9 @@ fn file_name(call_id: &str, key: &str) -> String {
 }
 
 /// The waveform, once the recording is analysed.
-#[utoipa::path(get, path = "/api/v1/calls/{call_id}/waveform", tag = "calls", params(("call_id" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/calls/{call_id}/waveform", tag = "calls", params(("call_id" = String, Path), NumberDoc), responses(
     (status = 200, description = "The waveform", body = Waveform),
+    (status = 400, description = "A parameter can't be read", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such call, or not analysed", body = Problem, content_type = "application/problem+json"),
     Refused,
 ), security(("bearer" = [])))]
@@ -180,12 +192,17 @@ async fn waveform(
     _: May<ReadCalls>,
     State(state): State<WebState>,
     Path(call_id): Path<String>,
+    uri: axum::http::Uri,
 ) -> Result<Json<Waveform>> {
+    let (_, number) = audio_params(uri.query().unwrap_or_default())?;
     let facts = state.app.calls.facts(&call_id).await?.ok_or_else(no_such_call)?;
-    let recording = facts.ranked_recordings().next();
+    let shown = view(&facts, number)?;
+    let recording = shown.source.as_ref().and_then(|source| facts.recordings.get(source));
     let Some((seq, _)) = recording.and_then(|recording| recording.analysis.as_ref()) else {
-        return Err(match facts.recording_state() {
-            RecordingState::Archived => Error::NotFound("This recording is not analysed yet.".into()),
+        return Err(match shown.state {
+            RecordingState::Archived => {
+                Error::NotFound("This recording is not analysed yet: try again in a moment.".into())
+            }
             state => Error::NoRecording(state.as_str()),
         });
     };

@@ -22,7 +22,7 @@ use axum::routing::{get, post};
 
 use super::WebState;
 
-pub(super) use shell::nothing_here;
+pub(super) use shell::{broken, not_with_this_method, nothing_here, wants_page};
 
 pub(super) fn router() -> Router<WebState> {
     Router::new()

@@ -131,12 +131,30 @@ fn to_sign_in(parts: &Parts) -> Response {
 
 /// For addresses that lead nowhere: a page for people, a problem for programs.
 pub(in crate::web) async fn nothing_here(State(state): State<WebState>, parts: Parts) -> Response {
-    let path = parts.uri.path();
-    let error = Error::NotFound("There is nothing at this address.".into());
-    if path.starts_with("/api/") || path.starts_with("/webhooks/") || !reads_html(&parts.headers) {
-        return error.into_response();
+    told(&state, &parts, &Error::NotFound("There is nothing at this address.".into())).await
+}
+
+/// For methods that an address does not take, in the same way.
+pub(in crate::web) async fn not_with_this_method(State(state): State<WebState>, parts: Parts) -> Response {
+    told(&state, &parts, &Error::MethodNotAllowed).await
+}
+
+async fn told(state: &WebState, parts: &Parts, error: &Error) -> Response {
+    if !wants_page(parts.uri.path(), &parts.headers) {
+        return error.to_problem();
     }
-    error_page(signed_in(&parts, &state).await, &error)
+    error_page(signed_in(parts, state).await, error)
+}
+
+/// For a fault of ours: says so as a page, or as a problem, without asking any other part.
+pub(in crate::web) fn broken(page: bool) -> Response {
+    let error = Error::Internal("a handler panicked".into());
+    if page { error_page(None, &error) } else { error.to_problem() }
+}
+
+/// Whether whoever asks is a person with a browser.
+pub(in crate::web) fn wants_page(path: &str, headers: &HeaderMap) -> bool {
+    !path.starts_with("/api/") && !path.starts_with("/webhooks/") && reads_html(headers)
 }
 
 fn reads_html(headers: &HeaderMap) -> bool {

@@ -12,6 +12,7 @@ use super::shell::{Shell, error_page, html, shown};
 use crate::access::{Identity, Permission, SESSION_LIFE};
 use crate::web::WebState;
 use crate::web::auth::{COOKIE, May, ReadCalls, same_origin, session_cookie};
+use crate::web::body::Timely;
 use crate::web::error::{Error, Result};
 
 /// Longer addresses to come back to are forgotten.
@@ -67,12 +68,12 @@ pub(super) async fn form(State(state): State<WebState>, RawQuery(query): RawQuer
 pub(super) async fn with_token(
     State(state): State<WebState>,
     headers: HeaderMap,
-    form: std::result::Result<Form<SignInForm>, FormRejection>,
+    form: Timely<Form<SignInForm>, FormRejection>,
 ) -> Response {
     if !from_our_page(&headers, &state) {
         return error_page(None, &Error::Forbidden("Sign in on this archive's own page."));
     }
-    let Ok(Form(form)) = form else {
+    let Timely::Here(Form(form)) = form else {
         return sign_in_page(StatusCode::BAD_REQUEST, "", Some("Paste your token to sign in."));
     };
     let token = form.token.trim();

@@ -1,0 +1,40 @@
+//! Any store, with a point at every operation at which a test can break it.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+
+use super::{ByteStream, Content, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use crate::fault::operation;
+
+/// A store whose n-th operation may fail, half-happen or hang.
+pub struct Faulty<S>(pub S);
+
+#[async_trait]
+impl<S: ObjectStore> ObjectStore for Faulty<S> {
+    async fn put_new(&self, key: &ObjectKey, content: Content, until: Timestamp) -> Result<ObjectInfo, StoreError> {
+        operation("store.put_new", self.0.put_new(key, content, until)).await
+    }
+
+    async fn get(&self, key: &str, version: Option<&str>, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        operation("store.get", self.0.get(key, version, range)).await
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
+        operation("store.head", self.0.head(key)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<ObjectInfo, StoreError>>, StoreError> {
+        operation("store.list", self.0.list(prefix)).await
+    }
+
+    async fn extend_retention(&self, key: &str, until: Timestamp) -> Result<(), StoreError> {
+        operation("store.extend_retention", self.0.extend_retention(key, until)).await
+    }
+
+    async fn set_legal_hold(&self, key: &str, on: bool) -> Result<(), StoreError> {
+        operation("store.set_legal_hold", self.0.set_legal_hold(key, on)).await
+    }
+}
