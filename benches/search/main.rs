@@ -2,17 +2,20 @@
 //!
 //! `cargo bench --bench search` does it with one million and with ten million calls; `-- 1000000` with as many as that.
 //! `-- --keep FOLDER` leaves the index there and takes it from there the next time. The same questions go to plain tantivy
-//! on the same index and to SQLite's FTS5 on the same rows; `-- --alone` leaves those out.
+//! on the same index and to SQLite's FTS5 on the same rows; `-- --alone` leaves those out, and `-- --only WORDS` all
+//! questions but those whose name has these words.
 //!
-//! Every figure is printed once more as a line `figure NAME VALUE UNIT`, for programs.
+//! Each figure is a row of the table in `docs/PERFORMANCE.md`.
 
 #![allow(
     clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a bench stops at the first surprise and prints its figures"
+    clippy::print_stderr,
+    reason = "a bench stops at the first surprise and says what it does"
 )]
 
 mod calls;
+#[path = "../common/mod.rs"]
+mod common;
 mod queries;
 mod rivals;
 
@@ -23,25 +26,32 @@ use callvault::calls::Facts;
 use callvault::search::{CallDoc, FILLING_BYTES, Index, Opened, Page, QueryContext, Searcher, compile};
 
 use calls::Dice;
-use queries::{Asked, Kind, TYPICAL, WITH_FACETS};
+use common::figure;
+use queries::{Asked, BY_START, Kind, MORE};
 use rivals::{Fts5, RawTantivy};
 
 const SIZES: [u64; 2] = [1_000_000, 10_000_000];
+const DEMANDED: [(u64, &str); 2] = [(SIZES[0], "< 10 ms"), (SIZES[1], "< 25 ms")];
 const CHUNK: u64 = 2000;
 const THREADS: usize = 2;
 const RUNS: usize = 500;
 /// The rivals get so much time for each kind of question: some of them take a second for one.
 const RIVAL_TIME: Duration = Duration::from_secs(4);
 
+/// The same allocator as the program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 struct Bench {
     calls: u64,
     /// Where the index lies, and everything else that is made.
     folder: PathBuf,
     alone: bool,
+    only: String,
 }
 
 fn main() {
-    let (mut sizes, mut keep, mut alone) = (Vec::new(), None, false);
+    let (mut sizes, mut keep, mut alone, mut only) = (Vec::new(), None, false, String::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -49,7 +59,8 @@ fn main() {
             "--bench" => {}
             "--alone" => alone = true,
             "--keep" => keep = arguments.next().map(PathBuf::from),
-            size => sizes.push(size.parse().expect("a number of calls, --alone, or --keep FOLDER")),
+            "--only" => only = arguments.next().unwrap_or_default(),
+            size => sizes.push(size.parse().expect("a number of calls, --alone, --keep FOLDER or --only WORDS")),
         }
     }
     if sizes.is_empty() {
@@ -59,24 +70,32 @@ fn main() {
         let scratch = tempfile::tempdir().expect("a temporary folder");
         let folder = keep.as_deref().unwrap_or(scratch.path()).join(calls.to_string());
         std::fs::create_dir_all(&folder).expect("a folder for the index");
-        Bench { calls, folder, alone }.run();
+        Bench { calls, folder, alone, only: only.clone() }.run();
     }
 }
 
 impl Bench {
     fn run(&self) {
-        println!("\n{} calls", self.calls);
         self.build();
+        let mut fts5 = (!self.alone).then(|| self.fts5());
         let searcher = Searcher::open(&self.folder, THREADS).expect("the index that was just built");
         assert_eq!(searcher.num_calls(), self.calls, "every call is in the index");
-        let live = self.folder.join("live");
-        let tantivy = (!self.alone).then(|| RawTantivy::open(&live, THREADS));
-        let mut fts5 = (!self.alone).then(|| self.fts5());
-        println!("{:26}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}", "", "found", "p50", "p99", "tantivy", "p99", "FTS5", "p99");
-        for kind in TYPICAL.into_iter().chain(WITH_FACETS) {
+        let tantivy = (!self.alone).then(|| RawTantivy::open(&self.folder.join("live"), THREADS));
+        let mut worst = (0.0, "nothing");
+        for kind in BY_START {
+            if let Some(p99) = self.measure(kind, &searcher, tantivy.as_ref(), fts5.as_mut())
+                && p99 > worst.0
+            {
+                worst = (p99, kind.name());
+            }
+        }
+        let (p99, name) = worst;
+        let demanded = DEMANDED.iter().find(|(calls, _)| *calls == self.calls).map_or("", |(_, demanded)| demanded);
+        self.figure("the worst p99 of these", &format!("{p99:.1} ms ({name})"), demanded);
+        for kind in MORE {
             self.measure(kind, &searcher, tantivy.as_ref(), fts5.as_mut());
         }
-        self.figure("resident after all", resident(), "MiB");
+        self.figure("memory after all, without mapped files", &format!("{} MiB", resident()), "");
     }
 
     /// Builds the index as the product does when there is none, from the facts of the calls.
@@ -85,21 +104,24 @@ impl Bench {
         let (mut index, opened) = Index::open_or_rebuild(&self.folder, "IN").expect("an index");
         if let Opened::Ready { cursor } = opened {
             assert_eq!(cursor, self.calls, "the kept index is of as many calls");
-            return println!("the index was there");
+            return eprintln!("the index of {} calls was there", self.calls);
         }
         index.set_memory(FILLING_BYTES).expect("a writer");
         for chunk in self.chunks() {
             index.apply_new(&chunk).expect("calls go in");
         }
         index.commit(self.calls).expect("the index is written");
-        let elapsed = begin.elapsed();
+        let rate = self.calls as f64 / begin.elapsed().as_secs_f64();
         index.close().expect("merges end");
-        self.figure("build rate", self.calls as f64 / elapsed.as_secs_f64(), "calls/s");
-        self.figure("build time with merges", begin.elapsed().as_secs_f64(), "s");
-        let bytes: u64 = files(&self.folder.join("live"));
-        self.figure("index size", bytes as f64 / 1_048_576.0, "MiB");
-        self.figure("index size of a call", bytes as f64 / self.calls as f64, "bytes");
-        self.figure("resident after building", resident(), "MiB");
+        let merged = begin.elapsed().as_secs_f64();
+        self.figure("building the index", &format!("{rate:.0} calls/s, {merged:.0} s with all merges"), "");
+        let folder = self.folder.join("live");
+        self.figure("size of the index", &self.size(files(&folder)), "");
+        self.figure("memory after building, without mapped files", &format!("{} MiB", resident()), "");
+    }
+
+    fn size(&self, bytes: u64) -> String {
+        format!("{} MiB, {} bytes a call", bytes >> 20, bytes / self.calls)
     }
 
     /// All calls, as they go into the index.
@@ -115,7 +137,9 @@ impl Bench {
     fn fts5(&self) -> Fts5 {
         let begin = Instant::now();
         let file = self.folder.join("fts5.db");
-        let _ = std::fs::remove_file(&file);
+        if let Some(fts5) = Fts5::open(&file) {
+            return fts5;
+        }
         let mut fts5 = Fts5::create(&file);
         let mut first = 0;
         for chunk in self.chunks() {
@@ -123,46 +147,41 @@ impl Bench {
             first += chunk.len();
         }
         fts5.finish();
-        let size = std::fs::metadata(&file).map_or(0, |file| file.len()) as f64;
-        self.figure("FTS5 build rate", self.calls as f64 / begin.elapsed().as_secs_f64(), "calls/s");
-        self.figure("FTS5 size", size / 1_048_576.0, "MiB");
+        let rate = self.calls as f64 / begin.elapsed().as_secs_f64();
+        let size = self.size(std::fs::metadata(&file).map_or(0, |file| file.len()));
+        self.figure("the same in SQLite with FTS5", &format!("{rate:.0} calls/s, {size}"), "");
         fts5
     }
 
-    fn measure(&self, kind: Kind, searcher: &Searcher, tantivy: Option<&RawTantivy>, fts5: Option<&mut Fts5>) {
+    /// p99 of the product, in ms.
+    fn measure(
+        &self,
+        kind: Kind,
+        searcher: &Searcher,
+        tantivy: Option<&RawTantivy>,
+        fts5: Option<&mut Fts5>,
+    ) -> Option<f64> {
         let name = kind.name();
-        // The first answers come from a cold cache of the system; everybody gets a few for free.
+        if !name.contains(&self.only) {
+            return None;
+        }
         let own = times(kind, RUNS, Duration::MAX, |asked| found(searcher, asked));
-        let mut line = format!("{name:26}{:>12.0}{}", own.found, self.pair(name, &own));
-        let facets = WITH_FACETS.contains(&kind);
-        if let Some(tantivy) = tantivy.filter(|_| !facets) {
+        let mut line = format!("{own} ms");
+        if let Some(tantivy) = tantivy.filter(|_| !kind.has_facets()) {
             let raw = times(kind, RUNS, RIVAL_TIME, |asked| tantivy.ask(asked));
             let shared = raw.totals.len();
             assert_eq!(own.totals[..shared], raw.totals, "{name}: both find the same");
-            line += &self.pair(&format!("tantivy {name}"), &raw);
+            line += &format!("; tantivy {raw}");
         }
-        if let Some(fts5) = fts5.filter(|_| !facets) {
-            let sql = times(kind, RUNS, RIVAL_TIME, |asked| fts5.ask(asked));
-            line += &self.pair(&format!("FTS5 {name}"), &sql);
+        if let Some(fts5) = fts5.filter(|_| !kind.has_facets()) {
+            line += &format!("; FTS5 {}", times(kind, RUNS, RIVAL_TIME, |asked| fts5.ask(asked)));
         }
-        println!("{line}");
+        self.figure(&format!("{name}, p50 / p99 ({:.0} found)", own.found), &line, "");
+        Some(own.at(0.99))
     }
 
-    /// Both figures of one cell of the table, in ms.
-    fn pair(&self, name: &str, times: &Times) -> String {
-        let [p50, p99] = [0.5, 0.99].map(|share| times.at(share));
-        self.print(&format!("{name} p50"), p50, "ms");
-        self.print(&format!("{name} p99"), p99, "ms");
-        format!("{p50:>10.2}{p99:>10.2}")
-    }
-
-    fn figure(&self, name: &str, value: f64, unit: &str) {
-        println!("{name}: {value:.0} {unit}");
-        self.print(name, value, unit);
-    }
-
-    fn print(&self, name: &str, value: f64, unit: &str) {
-        println!("figure search.{}.{} {value:.3} {unit}", self.calls, name.replace(' ', "_"));
+    fn figure(&self, what: &str, measured: &str, demanded: &str) {
+        figure(&format!("search in {} M calls: {what}", self.calls as f64 / 1e6), measured, demanded);
     }
 }
 
@@ -176,14 +195,25 @@ struct Times {
 }
 
 impl Times {
+    /// In ms.
     fn at(&self, share: f64) -> f64 {
         let place = (self.sorted.len() as f64 * share) as usize;
         self.sorted[place.min(self.sorted.len() - 1)].as_secs_f64() * 1000.0
     }
 }
 
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [p50, p99] = [0.5, 0.99].map(|share| self.at(share));
+        // Three digits say enough.
+        let digits = |ms: f64| if ms < 10.0 { 2 } else { usize::from(ms < 100.0) };
+        write!(f, "{p50:.*} / {p99:.*}", digits(p50), digits(p99))
+    }
+}
+
 /// Asks up to `runs` questions, but stops after `most`.
 fn times(kind: Kind, runs: usize, most: Duration, mut ask: impl FnMut(&Asked) -> u64) -> Times {
+    // The first answers come from a cold cache of the system; everybody gets a few for free.
     let mut warm = Dice::new(77);
     (0..5).for_each(|_| _ = ask(&kind.ask(&mut warm)));
     let mut dice = Dice::new(kind as u64 + 1);
@@ -216,8 +246,8 @@ fn files(folder: &Path) -> u64 {
 }
 
 /// Resident memory of this process in MiB, without the pages of mapped files.
-fn resident() -> f64 {
+fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() / 1024
 }

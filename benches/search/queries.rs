@@ -19,6 +19,7 @@ pub enum Kind {
     Negation,
     Everything,
     Longest,
+    LongestOfStatus,
     Facets,
     FacetsOfName,
     FacetsOfStatus,
@@ -48,7 +49,8 @@ pub enum Plain {
     Status(String),
 }
 
-pub const TYPICAL: [Kind; 12] = [
+/// With the newest first, and the total.
+pub const BY_START: [Kind; 11] = [
     Kind::Name,
     Kind::TwoNames,
     Kind::Prefix,
@@ -60,37 +62,43 @@ pub const TYPICAL: [Kind; 12] = [
     Kind::ShortEnded,
     Kind::Negation,
     Kind::Everything,
-    Kind::Longest,
 ];
-pub const WITH_FACETS: [Kind; 3] = [Kind::Facets, Kind::FacetsOfName, Kind::FacetsOfStatus];
+pub const MORE: [Kind; 5] =
+    [Kind::Longest, Kind::LongestOfStatus, Kind::Facets, Kind::FacetsOfName, Kind::FacetsOfStatus];
 
 impl Kind {
     /// As it stands in the table, and in the names of the figures.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Name => "name",
+            Self::Name => "a name",
             Self::TwoNames => "two names",
-            Self::Prefix => "beginning of a name",
-            Self::FourDigits => "4 digits",
-            Self::SevenDigits => "7 digits",
-            Self::AgentMonth => "agent and month",
-            Self::Dates => "dates",
-            Self::OpenFlag => "open flag",
+            Self::Prefix => "the beginning of a name",
+            Self::FourDigits => "4 digits of a number",
+            Self::SevenDigits => "7 digits of a number",
+            Self::AgentMonth => "an agent's month",
+            Self::Dates => "a range of dates",
+            Self::OpenFlag => "an open flag",
             Self::ShortEnded => "duration and status",
-            Self::Negation => "negation",
+            Self::Negation => "all but a state of recording",
             Self::Everything => "everything",
-            Self::Longest => "longest first",
+            Self::Longest => "everything, longest first",
+            Self::LongestOfStatus => "a status, longest first",
             Self::Facets => "all facets of everything",
             Self::FacetsOfName => "all facets of a name",
             Self::FacetsOfStatus => "all facets of a status",
         }
     }
 
+    pub fn has_facets(self) -> bool {
+        matches!(self, Self::Facets | Self::FacetsOfName | Self::FacetsOfStatus)
+    }
+
     pub fn ask(self, dice: &mut Dice) -> Asked {
         let (filters, plain) = self.filters(dice);
-        let sort = if self == Self::Longest { Sort::DurationDesc } else { Sort::default() };
+        let sort =
+            if matches!(self, Self::Longest | Self::LongestOfStatus) { Sort::DurationDesc } else { Sort::default() };
         let all = [Facet::Agent, Facet::Direction, Facet::Status, Facet::Flag, Facet::Recording, Facet::Day];
-        let facets = if WITH_FACETS.contains(&self) { all.to_vec() } else { Vec::new() };
+        let facets = if self.has_facets() { all.to_vec() } else { Vec::new() };
         Asked { filters, sort, facets, plain }
     }
 
@@ -138,7 +146,7 @@ impl Kind {
                 let state = dice.pick(&["archived", "none", "missing", "failed", "pending"]).to_owned();
                 (q(format!("NOT recording:{state}")), Plain::NotRecording(state))
             }
-            Self::FacetsOfStatus => {
+            Self::FacetsOfStatus | Self::LongestOfStatus => {
                 let status = dice.pick(&["ended", "missed", "rejected", "failed"]).to_owned();
                 (Filters { status: vec![status.clone()], ..Filters::default() }, Plain::Status(status))
             }

@@ -16,6 +16,8 @@ use super::queries::{Asked, Plain};
 
 const PAGE: usize = 50;
 const NAMES: [&str; 3] = ["customer_name", "agent_name", "other_name"];
+/// Digits that the index holds together.
+const GROUP: usize = 4;
 const NUMBERS: [&str; 4] = ["customer_number", "line_number", "agent_number", "other_number"];
 
 /// Tantivy as its examples show it: a query, [`Count`] and [`TopDocs`] by a fast field.
@@ -80,8 +82,11 @@ impl RawTantivy {
             }
             Plain::Digits(digits) => {
                 let groups = |field: &&str| -> Box<dyn Query> {
-                    let term = |at: usize| (at, Term::from_field_text(self.field(field), &digits[at..at + 3]));
-                    Box::new(PhraseQuery::new_with_offset((0..=digits.len() - 3).map(term).collect()))
+                    let term = |at: usize| (at, Term::from_field_text(self.field(field), &digits[at..at + GROUP]));
+                    match digits.len() {
+                        GROUP => self.term(field, digits),
+                        length => Box::new(PhraseQuery::new_with_offset((0..=length - GROUP).map(term).collect())),
+                    }
                 };
                 Box::new(BooleanQuery::union(NUMBERS.iter().map(groups).collect()))
             }
@@ -130,14 +135,33 @@ const INDEXES: &str = "
 
 impl Fts5 {
     pub fn create(file: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
-        let settings = [("journal_mode", "off"), ("synchronous", "off"), ("cache_size", "-200000"), ("mmap_size", "20000000000")];
-        let options = settings.iter().fold(options, |options, (name, value)| options.pragma(*name, *value));
-        let connection = runtime.block_on(SqliteConnection::connect_with(&options)).expect("SQLite opens");
-        let mut made = Self { connection, runtime };
+        let mut made = Self::connect(file);
         made.run(TABLES);
         made
+    }
+
+    /// One that was kept, if it is complete.
+    pub fn open(file: &Path) -> Option<Self> {
+        if !file.exists() {
+            return None;
+        }
+        let mut made = Self::connect(file);
+        let query = sqlx::query("select 1 from sqlite_master where name = 'sqlite_stat1'");
+        let complete = made.runtime.block_on(query.fetch_optional(&mut made.connection)).ok().flatten();
+        if complete.is_none() {
+            std::fs::remove_file(file).expect("half a database can be removed");
+        }
+        complete.map(|_| made)
+    }
+
+    fn connect(file: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
+        let settings =
+            [("journal_mode", "off"), ("synchronous", "off"), ("cache_size", "-200000"), ("mmap_size", "20000000000")];
+        let options = settings.iter().fold(options, |options, (name, value)| options.pragma(*name, *value));
+        let connection = runtime.block_on(SqliteConnection::connect_with(&options)).expect("SQLite opens");
+        Self { connection, runtime }
     }
 
     fn run(&mut self, sql: &'static str) {
@@ -149,8 +173,17 @@ impl Fts5 {
         let row = |(number, call): (usize, &CallDoc)| {
             let open = call.flags.iter().find(|(_, state)| state == "open").map(|(rule, _)| rule);
             serde_json::json!([
-                first + number, call.call_id, call.sort_at, call.duration_seconds, call.status, call.recording_state,
-                call.agent, open, call.customer_name, call.other_names.join(" "), call.customer_number,
+                first + number,
+                call.call_id,
+                call.sort_at,
+                call.duration_seconds,
+                call.status,
+                call.recording_state,
+                call.agent,
+                open,
+                call.customer_name,
+                call.other_names.join(" "),
+                call.customer_number,
                 call.numbers.join(" "),
             ])
         };

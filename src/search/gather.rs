@@ -171,7 +171,11 @@ impl<'a> PageOf<'a> {
         sets.durations(range, longest_first, |seconds, postings| {
             let wanted = !none_left && sort.rank_of_duration(Some(seconds)) <= self.worst;
             if wanted {
-                plan::each(postings, |doc| if matches.contains(doc) { self.offer(doc) });
+                plan::each(postings, |doc| {
+                    if matches.contains(doc) {
+                        self.offer(doc)
+                    }
+                });
             }
             wanted
         })?;

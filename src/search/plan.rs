@@ -259,9 +259,7 @@ impl Sets<'_> {
                 &[fields.customer_number, fields.line_number, fields.agent_number, fields.other_number],
             ),
             Match::Agent(who) => person(who, fields.agent, &[fields.agent_name], &[fields.agent_number]),
-            Match::Customer(who) => {
-                person(who, fields.customer_id, &[fields.customer_name], &[fields.customer_number])
-            }
+            Match::Customer(who) => person(who, fields.customer_id, &[fields.customer_name], &[fields.customer_number]),
             Match::Number(fragment) => fragments(fragment, &[fields.customer_number, fields.line_number]).collect(),
             Match::Waba(forms) => forms.iter().flat_map(|form| term(fields.waba, form)).collect(),
             Match::Status(value) => term(fields.status, value),
