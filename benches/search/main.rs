@@ -77,25 +77,21 @@ fn main() {
 impl Bench {
     fn run(&self) {
         self.build();
-        let mut fts5 = (!self.alone).then(|| self.fts5());
         let searcher = Searcher::open(&self.folder, THREADS).expect("the index that was just built");
         assert_eq!(searcher.num_calls(), self.calls, "every call is in the index");
-        let tantivy = (!self.alone).then(|| RawTantivy::open(&self.folder.join("live"), THREADS));
-        let mut worst = (0.0, "nothing");
-        for kind in BY_START {
-            if let Some(p99) = self.measure(kind, &searcher, tantivy.as_ref(), fts5.as_mut())
-                && p99 > worst.0
-            {
-                worst = (p99, kind.name());
-            }
+        let asked = |kinds: &[Kind]| -> Vec<(Kind, Times)> {
+            let kinds = kinds.iter().filter(|kind| kind.name().contains(&self.only));
+            kinds.map(|kind| (*kind, times(*kind, RUNS, Duration::MAX, |asked| found(&searcher, asked)))).collect()
+        };
+        let (by_start, more) = (asked(&BY_START), asked(&MORE));
+        self.figure("memory after all questions, without mapped files", &format!("{} MiB", resident()), "");
+        let mut rivals = (!self.alone).then(|| self.rivals());
+        by_start.iter().for_each(|(kind, own)| self.row(*kind, own, rivals.as_mut()));
+        if let Some((kind, own)) = by_start.iter().max_by(|(_, a), (_, b)| a.at(0.99).total_cmp(&b.at(0.99))) {
+            let demanded = DEMANDED.iter().find(|(calls, _)| *calls == self.calls).map_or("", |(_, demanded)| demanded);
+            self.figure("the worst p99 of these", &format!("{:.1} ms ({})", own.at(0.99), kind.name()), demanded);
         }
-        let (p99, name) = worst;
-        let demanded = DEMANDED.iter().find(|(calls, _)| *calls == self.calls).map_or("", |(_, demanded)| demanded);
-        self.figure("the worst p99 of these", &format!("{p99:.1} ms ({name})"), demanded);
-        for kind in MORE {
-            self.measure(kind, &searcher, tantivy.as_ref(), fts5.as_mut());
-        }
-        self.figure("memory after all, without mapped files", &format!("{} MiB", resident()), "");
+        more.iter().for_each(|(kind, own)| self.row(*kind, own, rivals.as_mut()));
     }
 
     /// Builds the index as the product does when there is none, from the facts of the calls.
@@ -134,6 +130,11 @@ impl Bench {
         starts.map(move |start| (start..self.calls.min(start + CHUNK)).map(call).collect())
     }
 
+    fn rivals(&self) -> (RawTantivy, Fts5) {
+        let fts5 = self.fts5();
+        (RawTantivy::open(&self.folder.join("live"), THREADS), fts5)
+    }
+
     fn fts5(&self) -> Fts5 {
         let begin = Instant::now();
         let file = self.folder.join("fts5.db");
@@ -153,31 +154,17 @@ impl Bench {
         fts5
     }
 
-    /// p99 of the product, in ms.
-    fn measure(
-        &self,
-        kind: Kind,
-        searcher: &Searcher,
-        tantivy: Option<&RawTantivy>,
-        fts5: Option<&mut Fts5>,
-    ) -> Option<f64> {
+    /// The row of one kind of question, of which the product was asked already.
+    fn row(&self, kind: Kind, own: &Times, rivals: Option<&mut (RawTantivy, Fts5)>) {
         let name = kind.name();
-        if !name.contains(&self.only) {
-            return None;
-        }
-        let own = times(kind, RUNS, Duration::MAX, |asked| found(searcher, asked));
         let mut line = format!("{own} ms");
-        if let Some(tantivy) = tantivy.filter(|_| !kind.has_facets()) {
+        if let Some((tantivy, fts5)) = rivals.filter(|_| !kind.has_facets()) {
             let raw = times(kind, RUNS, RIVAL_TIME, |asked| tantivy.ask(asked));
-            let shared = raw.totals.len();
-            assert_eq!(own.totals[..shared], raw.totals, "{name}: both find the same");
-            line += &format!("; tantivy {raw}");
-        }
-        if let Some(fts5) = fts5.filter(|_| !kind.has_facets()) {
-            line += &format!("; FTS5 {}", times(kind, RUNS, RIVAL_TIME, |asked| fts5.ask(asked)));
+            assert_eq!(own.totals[..raw.totals.len()], raw.totals, "{name}: both find the same");
+            let sql = times(kind, RUNS, RIVAL_TIME, |asked| fts5.ask(asked));
+            line += &format!("; tantivy {raw}; FTS5 {sql}");
         }
         self.figure(&format!("{name}, p50 / p99 ({:.0} found)", own.found), &line, "");
-        Some(own.at(0.99))
     }
 
     fn figure(&self, what: &str, measured: &str, demanded: &str) {

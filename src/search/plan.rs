@@ -254,12 +254,14 @@ impl Sets<'_> {
         match condition {
             Match::Anything(who) => person(
                 who,
-                fields.id,
+                &[fields.id, fields.call_id],
                 &[fields.customer_name, fields.agent_name, fields.other_name],
                 &[fields.customer_number, fields.line_number, fields.agent_number, fields.other_number],
             ),
-            Match::Agent(who) => person(who, fields.agent, &[fields.agent_name], &[fields.agent_number]),
-            Match::Customer(who) => person(who, fields.customer_id, &[fields.customer_name], &[fields.customer_number]),
+            Match::Agent(who) => person(who, &[fields.agent], &[fields.agent_name], &[fields.agent_number]),
+            Match::Customer(who) => {
+                person(who, &[fields.customer_id], &[fields.customer_name], &[fields.customer_number])
+            }
             Match::Number(fragment) => fragments(fragment, &[fields.customer_number, fields.line_number]).collect(),
             Match::Waba(forms) => forms.iter().flat_map(|form| term(fields.waba, form)).collect(),
             Match::Status(value) => term(fields.status, value),
@@ -280,11 +282,11 @@ impl Part {
     }
 }
 
-fn person(who: &Who, exact: Field, names: &[Field], numbers: &[Field]) -> Vec<Part> {
-    let exact = Part::Term(Term::from_field_text(exact, &who.exact));
+fn person(who: &Who, exact: &[Field], names: &[Field], numbers: &[Field]) -> Vec<Part> {
+    let exact = exact.iter().map(|field| Part::Term(Term::from_field_text(*field, &who.exact)));
     let names = names.iter().flat_map(|field| who.name.iter().map(|name| phrase(*field, name)));
     let numbers = who.number.iter().flat_map(|fragment| fragments(fragment, numbers));
-    std::iter::once(exact).chain(names).chain(numbers).collect()
+    exact.chain(names).chain(numbers).collect()
 }
 
 fn phrase(field: Field, Phrase { words, prefix }: &Phrase) -> Part {
