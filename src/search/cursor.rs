@@ -41,10 +41,6 @@ impl Sort {
         }
     }
 
-    pub(super) fn by_time(self) -> bool {
-        matches!(self, Self::StartedAtDesc | Self::StartedAt)
-    }
-
     /// The rank of a sort time; smaller ranks come first.
     pub(super) fn rank_of_time(self, micros: i64) -> u64 {
         let ascending = micros.cast_unsigned() ^ (1 << 63);

@@ -1,7 +1,8 @@
 //! Counts of matching calls by the values of a field.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil::Date};
@@ -10,8 +11,8 @@ use tantivy::schema::Field;
 use tantivy::{DocId, SegmentReader, Term};
 
 use super::bits::Bits;
+use super::cache::Day;
 use super::error::QueryError;
-use super::gather::FEW;
 use super::plan::{Sets, bisect};
 use super::schema::SORT_AT;
 
@@ -100,7 +101,7 @@ impl Counter {
             }
             None => {
                 let times = reader.fast_fields().column_opt::<i64>(SORT_AT)?;
-                times.map(|times| Kind::Days(Days { times, tz: tz.clone(), counts: HashMap::new() }))
+                times.map(|times| Kind::Days(Days { times, tz: tz.clone(), counts: Vec::new() }))
             }
         };
         Ok(Self { facet, kind: kind.unwrap_or(Kind::Nothing) })
@@ -111,7 +112,7 @@ impl Counter {
         match &mut self.kind {
             Kind::Nothing => {}
             Kind::Values(values) => values.count(sets, matches)?,
-            Kind::Days(days) => days.count(sets.reader.max_doc(), matches),
+            Kind::Days(days) => days.count(sets, matches),
         }
         Ok(())
     }
@@ -134,7 +135,7 @@ impl Counter {
             }
             Kind::Days(days) => {
                 for (day, count) in days.counts {
-                    add(day.map_or_else(|| "unknown".to_owned(), |day| day.to_string()), count);
+                    add(day.map_or_else(|| "unknown".to_owned(), |day| day.to_string()), i64::from(count));
                 }
             }
         }
@@ -144,6 +145,8 @@ impl Counter {
 
 /// Of a column with more values it is quicker to look at the documents than at each value.
 const MANY_VALUES: usize = 4096;
+/// Looking at the value of one document takes as long as joining so many words of sets.
+const LOOK_COST: u32 = 16;
 
 /// Counts the values of a column.
 struct Values {
@@ -163,21 +166,35 @@ impl Values {
     }
 
     fn count(&mut self, sets: &Sets<'_>, matches: &Bits) -> tantivy::Result<()> {
-        let (all, few) = (sets.reader.max_doc(), sets.reader.max_doc() / FEW);
         let count = matches.count();
-        if count < few || self.counts.len() > MANY_VALUES {
+        let others = sets.reader.max_doc() - count;
+        let looking = count.min(others).saturating_mul(LOOK_COST);
+        if self.cost_by_terms(sets, looking)? <= looking {
+            self.count_terms(|term| sets.count_term(term, matches))?;
+        } else if count <= others || self.counts.len() > MANY_VALUES {
             matches.blocks(|docs| self.look(docs, 1));
-        } else if all - count < few {
+        } else {
             // The index knows in how many documents each value occurs; those that don't match are taken off.
             let index = sets.reader.inverted_index(self.field)?;
             self.count_terms(|term| Ok(index.doc_freq(term)?))?;
             let mut others = matches.clone();
             others.invert();
             others.blocks(|docs| self.look(docs, -1));
-        } else {
-            self.count_terms(|term| sets.count_term(term, matches))?;
         }
         Ok(())
+    }
+
+    /// What it costs to count each value's documents; no more than `most` is looked into.
+    fn cost_by_terms(&self, sets: &Sets<'_>, most: u32) -> tantivy::Result<u32> {
+        if self.counts.len() > MANY_VALUES {
+            return Ok(u32::MAX);
+        }
+        let index = sets.reader.inverted_index(self.field)?;
+        let (mut terms, mut cost) = (index.terms().stream()?, 0_u32);
+        while cost <= most && terms.advance() {
+            cost = cost.saturating_add(sets.cost_of_counting(terms.value().doc_freq));
+        }
+        Ok(cost)
     }
 
     fn count_terms(&mut self, count: impl Fn(&Term) -> tantivy::Result<u32>) -> tantivy::Result<()> {
@@ -221,18 +238,30 @@ fn bump(counts: &mut [i64], ord: u64, step: i64) {
 struct Days {
     times: Column<i64>,
     tz: TimeZone,
-    counts: HashMap<Option<Date>, i64>,
+    counts: Vec<(Option<Date>, u32)>,
 }
 
 impl Days {
-    fn count(&mut self, end: DocId, matches: &Bits) {
-        let mut next = matches.next(0);
-        while let Some(doc) = next {
+    fn count(&mut self, sets: &Sets<'_>, matches: &Bits) {
+        let (segment, end) = (sets.reader.segment_id(), sets.reader.max_doc());
+        let days = sets.cache.days(segment, &self.tz).unwrap_or_else(|| {
+            let days: Arc<[Day]> = self.days(end).into();
+            sets.cache.keep_days(segment, self.tz.clone(), Arc::clone(&days));
+            days
+        });
+        let ends = days.iter().skip(1).map(|(_, start)| *start).chain([end]);
+        self.counts.extend(days.iter().zip(ends).map(|((day, start), end)| (*day, matches.count_in(*start..end))));
+    }
+
+    /// All days with their first documents.
+    fn days(&self, end: DocId) -> Vec<Day> {
+        let (mut days, mut doc) = (Vec::new(), 0);
+        while doc < end {
             let (day, start) = self.day(self.times.values.get_val(doc));
-            let older = bisect(end, |doc| self.times.values.get_val(doc) >= start).max(doc + 1);
-            *self.counts.entry(day).or_default() += i64::from(matches.count_in(doc..older));
-            next = matches.next(older);
+            days.push((day, doc));
+            doc = bisect(end, |doc| self.times.values.get_val(doc) >= start).max(doc + 1);
         }
+        days
     }
 
     /// The day of `time`, and when it began.

@@ -16,9 +16,6 @@ use super::facets::{self, Counter, Counts, Facet};
 use super::plan::{self, Sets};
 use super::schema::{DURATION, FIRST_SEQ, Fields, SORT_AT};
 
-/// Fewer matches than one of so many documents are looked at one by one.
-pub(super) const FEW: u32 = 16;
-
 /// What to gather.
 pub(super) struct Plan<'a> {
     pub sort: Sort,
@@ -150,51 +147,66 @@ impl<'a> PageOf<'a> {
         }
     }
 
-    /// Walks through the durations in the order of the sort until the page is full.
     fn by_duration(&mut self, sets: &Sets<'_>, matches: &Bits) -> tantivy::Result<()> {
-        // Few matches are looked at one by one.
-        if matches.count() < self.end / FEW {
-            matches.blocks(|docs| docs.iter().for_each(|doc| self.offer(*doc)));
+        if self.walk_durations(sets, matches)? {
             return Ok(());
         }
+        self.best.clear();
+        self.worst = u64::MAX;
+        let mut seconds = Vec::new();
+        matches.blocks(|docs| {
+            seconds.clear();
+            seconds.resize(docs.len(), None);
+            self.durations.first_vals(docs, &mut seconds);
+            for (doc, seconds) in docs.iter().zip(&seconds) {
+                self.offer_ranked(*doc, self.plan.sort.rank_of_duration(*seconds));
+            }
+        });
+        Ok(())
+    }
+
+    /// Walks through the durations in the order of the sort. Gives up, with `false`, when they end or took longer than to
+    /// look at each match, before the page was full.
+    fn walk_durations(&mut self, sets: &Sets<'_>, matches: &Bits) -> tantivy::Result<bool> {
         let sort = self.plan.sort;
-        // The longest durations share a rank, and all are walked through.
-        let reached = |after: Key| sort.duration_of_rank(after.rank).filter(|seconds| *seconds < Sort::LONGEST);
-        let start = self.plan.after.and_then(reached);
         let longest_first = sort == Sort::DurationDesc;
-        let range = match start {
-            Some(start) if longest_first => 0..=start,
-            Some(start) => start..=u64::MAX,
-            None => 0..=u64::MAX,
+        let range = match self.plan.after.map(|after| sort.duration_of_rank(after.rank)) {
+            // Only those without a duration are left.
+            Some(None) => return Ok(false),
+            Some(Some(start)) if start < Sort::LONGEST && longest_first => 0..=start,
+            Some(Some(start)) if start < Sort::LONGEST => start..=u64::MAX,
+            // The longest durations share a rank.
+            Some(Some(_)) if !longest_first => Sort::LONGEST..=u64::MAX,
+            Some(Some(_)) | None => 0..=u64::MAX,
         };
-        let none_left = self.plan.after.is_some_and(|after| sort.duration_of_rank(after.rank).is_none());
+        let mut patience = matches.count();
+        let mut complete = true;
         sets.durations(range, longest_first, |seconds, postings| {
-            let wanted = !none_left && sort.rank_of_duration(Some(seconds)) <= self.worst;
-            if wanted {
+            let rank = sort.rank_of_duration(Some(seconds));
+            if rank > self.worst {
+                return false;
+            }
+            let left = patience.checked_sub(postings.doc_freq());
+            complete = left.is_some();
+            patience = left.unwrap_or_default();
+            if complete {
                 plan::each(postings, |doc| {
                     if matches.contains(doc) {
-                        self.offer(doc)
+                        self.offer_ranked(doc, rank)
                     }
                 });
             }
-            wanted
+            complete
         })?;
-        if self.best.len() < self.plan.limit {
-            // Those without a duration come last.
-            matches.blocks(|docs| {
-                for doc in docs {
-                    if self.durations.first(*doc).is_none() {
-                        self.offer(*doc);
-                    }
-                }
-            });
-        }
-        Ok(())
+        Ok(complete && self.best.len() == self.plan.limit)
     }
 
     /// Keeps `doc` if it belongs on the page as far as is known.
     fn offer(&mut self, doc: DocId) {
-        let rank = self.rank(doc);
+        self.offer_ranked(doc, self.rank(doc));
+    }
+
+    fn offer_ranked(&mut self, doc: DocId, rank: u64) {
         if rank > self.worst || self.plan.after.is_some_and(|after| rank < after.rank) {
             return;
         }
@@ -216,10 +228,6 @@ impl<'a> PageOf<'a> {
     }
 
     fn rank(&self, doc: DocId) -> u64 {
-        if self.plan.sort.by_time() {
-            self.plan.sort.rank_of_time(self.times.first(doc).unwrap_or_default())
-        } else {
-            self.plan.sort.rank_of_duration(self.durations.first(doc))
-        }
+        self.plan.sort.rank_of_time(self.times.first(doc).unwrap_or_default())
     }
 }

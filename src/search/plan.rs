@@ -20,6 +20,8 @@ use super::schema::{Fields, SORT_AT, flag_term};
 
 /// A term of more than every so many documents is kept in the cache: reading it takes longer than joining it.
 const DENSE: u32 = 32;
+/// Reading one document of a term takes as long as joining so many words of sets.
+const POSTING_COST: u32 = 8;
 
 /// Evaluates in one segment. The sets hold deleted documents too.
 pub(super) struct Sets<'a> {
@@ -161,21 +163,30 @@ impl Sets<'_> {
         Ok(count)
     }
 
+    /// About what [`Self::count_term`] costs for a term of so many documents, in words of a set.
+    pub(super) fn cost_of_counting(&self, doc_freq: u32) -> u32 {
+        if self.is_dense(doc_freq) { self.reader.max_doc() / u64::BITS } else { doc_freq.saturating_mul(POSTING_COST) }
+    }
+
+    fn is_dense(&self, doc_freq: u32) -> bool {
+        doc_freq >= self.reader.max_doc() / DENSE
+    }
+
     fn postings(&self, term: &Term) -> tantivy::Result<Postings> {
         let index = self.reader.inverted_index(term.field())?;
         let Some(info) = index.get_term_info(term)? else { return Ok(Postings::None) };
         let read = || index.read_block_postings_from_terminfo(&info, IndexRecordOption::Basic);
-        if info.doc_freq < self.reader.max_doc() / DENSE {
+        if !self.is_dense(info.doc_freq) {
             return Ok(Postings::Few(read()?));
         }
         let key = (self.reader.segment_id(), term.clone());
-        if let Some(known) = self.cache.get(&key) {
+        if let Some(known) = self.cache.set(&key) {
             return Ok(Postings::Many(known));
         }
         let mut bits = Bits::none(self.reader.max_doc());
         each(read()?, |doc| bits.insert(doc));
         let bits = Arc::new(bits);
-        self.cache.put(key, Arc::clone(&bits));
+        self.cache.keep_set(key, Arc::clone(&bits));
         Ok(Postings::Many(bits))
     }
 
