@@ -13,7 +13,7 @@ use crate::db::{Db, Error as DbError};
 use crate::export;
 use crate::health::Health;
 use crate::journal::{Journal, Projection};
-use crate::objects::{FsStore, ObjectStore};
+use crate::objects::{FsStore, ObjectKey, ObjectStore};
 use crate::retention::{PolicyError, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
 
@@ -43,6 +43,21 @@ pub enum OpenError {
     DataDir { path: String, source: std::io::Error },
     #[error("there is no archive in {0}: run callvault serve there first, or name another with --data-dir")]
     NoArchive(String),
+    #[error(
+        "{objects} holds recordings, but there is no journal of them in {database}: restore the database from a backup, \
+         or name another directory with --data-dir"
+    )]
+    ObjectsWithoutJournal { objects: String, database: String },
+    #[error(
+        "{0} is missing, though recordings are archived there: mount its disk or restore it; to go on without them, make \
+         an empty folder of that name"
+    )]
+    ObjectsMissing(String),
+    #[error(
+        "{path} can't be opened as the archive's database ({source}): see that it is the right file and that this user may \
+         read and write it and its folder, or restore it from a backup"
+    )]
+    Unopenable { path: String, source: DbError },
     #[error(transparent)]
     Db(#[from] DbError),
     #[error(transparent)]
@@ -58,14 +73,29 @@ impl App {
         let data_dir = |source| OpenError::DataDir { path: config.data_dir.display().to_string(), source };
         make_private_dir(&config.data_dir).map_err(data_dir)?;
         let policies = PolicySet::load(&config.retention.policies)?;
+        let no_journal = || OpenError::ObjectsWithoutJournal {
+            objects: config.objects_dir().display().to_string(),
+            database: config.sqlite_path().display().to_string(),
+        };
+        // Looked at first: an empty database that was made here would hide that there was another.
+        if uses_sqlite(&config) && is_empty_file(&config.sqlite_path()) && holds_objects(&config) {
+            return Err(no_journal());
+        }
         let db = open_db(&config).await?;
         db.migrate().await?;
+        let calls = Calls::new(db.clone());
+        if !config.objects_dir().exists() && calls.counts().await?.2 > 0 {
+            return Err(OpenError::ObjectsMissing(config.objects_dir().display().to_string()));
+        }
         let StorageKind::Filesystem = config.storage.kind;
         let fs_store = FsStore::open(&config.objects_dir()).map_err(data_dir)?;
         let projections: Vec<Arc<dyn Projection>> = vec![Arc::new(CallProjection), Arc::new(TokenProjection)];
         let journal = Journal::start(db.clone(), clock.clone(), projections);
+        if journal.size_or_end().await? == 0 && holds_objects(&config) {
+            return Err(no_journal());
+        }
         Ok(Self {
-            calls: Calls::new(db.clone()),
+            calls,
             access: Access::new(db.clone(), journal.clone(), clock.clone()),
             #[cfg(feature = "failpoints")]
             store: Arc::new(crate::objects::Faulty(fs_store.clone())),
@@ -87,7 +117,7 @@ impl App {
     /// # Errors
     /// Also when there is none.
     pub async fn open_existing(config: Config, clock: Clock) -> Result<Self, OpenError> {
-        if config.database.url.expose() == "sqlite" && !config.sqlite_path().exists() {
+        if uses_sqlite(&config) && !holds_objects(&config) && !config.sqlite_path().exists() {
             return Err(OpenError::NoArchive(config.data_dir.display().to_string()));
         }
         Self::open(config, clock).await
@@ -112,15 +142,43 @@ impl App {
     }
 }
 
-/// Personal data lies in it: only its owner may look.
+/// Personal data lies in it: nobody but its owner, and the group that somebody may have let in, may look.
 fn make_private_dir(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    const OTHERS: u32 = 0o007;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & OTHERS != 0 {
+        match std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & !OTHERS)) {
+            Ok(()) => tracing::info!("the data directory was open to everybody; it is closed now"),
+            Err(error) => {
+                tracing::warn!(%error, "the data directory is open to everybody: take that right away (chmod o-rwx)");
+            }
+        }
+    }
+    Ok(())
 }
 
-async fn open_db(config: &Config) -> Result<Db, DbError> {
-    match config.database.url.expose() {
-        "sqlite" => Db::open_sqlite(&config.sqlite_path()).await,
-        url => Db::open_postgres(url).await,
+fn uses_sqlite(config: &Config) -> bool {
+    config.database.url.expose() == "sqlite"
+}
+
+/// Also where there is none.
+fn is_empty_file(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |metadata| metadata.len() == 0)
+}
+
+/// Whether recordings were ever stored in this directory.
+fn holds_objects(config: &Config) -> bool {
+    let recordings = config.objects_dir().join(ObjectKey::RECORDINGS);
+    std::fs::read_dir(recordings).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+async fn open_db(config: &Config) -> Result<Db, OpenError> {
+    if uses_sqlite(config) {
+        let path = config.sqlite_path();
+        let unopenable = |source| OpenError::Unopenable { path: path.display().to_string(), source };
+        return Db::open_sqlite(&path).await.map_err(unopenable);
     }
+    Ok(Db::open_postgres(config.database.url.expose()).await?)
 }

@@ -2,6 +2,7 @@
 //!
 //! The listener and the signal to stop are parameters, so that a test can start the real thing on port 0.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,7 +173,8 @@ fn node_name(data_dir: &std::path::Path) -> std::io::Result<String> {
     match std::fs::read_to_string(&path) {
         Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
         Ok(_) => write_node_name(&path),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_node_name(&path),
+        // What is no text is no name of ours; leases that were held under another run out.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => write_node_name(&path),
         Err(error) => Err(error),
     }
 }

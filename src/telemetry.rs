@@ -69,5 +69,6 @@ fn describe() {
     describe_gauge!("callvault_recordings_pending", "Recordings that are announced and not archived.");
     describe_gauge!("callvault_recordings_unanalysed", "Recordings that are archived and not analysed.");
     describe_gauge!("callvault_calls", "Calls known.");
+    describe_gauge!("callvault_damaged_rows", "Stored rows that make no sense and are left out until they are mended.");
     describe_gauge!("callvault_spool_bytes", "Bytes of recordings on their way into the store.");
 }

@@ -32,6 +32,7 @@ impl Access {
     /// # Errors
     /// The database.
     pub async fn session(&self, value: &str) -> Result<Option<Identity>> {
+        // One that lasts longer than any was not opened here.
         let sql = "select token from sessions where id_hash = $1 and expires_at > $2 and expires_at <= $3";
         let now = self.now();
         let params = [Arg::from(&hash(value)[..]), Arg::Int(now), latest(now, SESSION_LIFE)];
@@ -83,6 +84,19 @@ impl Access {
             Some(row) if used == 1 => self.identity_of(&row.text("token")?).await,
             _ => Ok(None),
         }
+    }
+
+    /// The tokens of sessions and links that last longer than any that was made here, for verification.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn impossible_sessions(&self) -> Result<Vec<String>> {
+        let sql = "select token from sessions where expires_at > $1 or expires_at - created_at > $2
+                   union all select token from sign_in_links where expires_at > $3";
+        let (now, life) = (self.now(), micros(SESSION_LIFE));
+        let params = [Arg::Int(now + life), Arg::Int(life), Arg::Int(now + micros(LINK_LIFE))];
+        let rows = self.db.fetch_all(sql, &params).await?;
+        rows.iter().map(|row| row.text("token")).collect()
     }
 
     fn now(&self) -> i64 {

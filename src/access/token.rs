@@ -206,18 +206,19 @@ impl TokenRow {
 }
 
 impl Access {
-    /// The table as it is stored, by name: for verification.
+    /// The table as it is stored, by name: for verification. `None` for a row that can't be read.
     ///
     /// # Errors
     /// The database.
-    pub async fn token_rows(&self) -> Result<BTreeMap<String, TokenRow>> {
+    pub async fn token_rows(&self) -> Result<BTreeMap<String, Option<TokenRow>>> {
         let rows = self.db.fetch_all("select name, role, secret_hash, created_at, revoked_at from tokens", &[]).await?;
         let row = |row: &Row| {
             let (role, secret_hash) = (row.text("role")?, row.bytes("secret_hash")?);
             let (created_at, revoked_at) = (row.int("created_at")?, row.opt_int("revoked_at")?);
-            Ok((row.text("name")?, TokenRow { role, secret_hash, created_at, revoked_at }))
+            Ok::<_, DbError>(TokenRow { role, secret_hash, created_at, revoked_at })
         };
-        rows.iter().map(row).collect()
+        let name = |row: &Row| row.text("name").unwrap_or_else(|_| "whose name can't be read".into());
+        Ok(rows.iter().map(|stored| (name(stored), row(stored).ok())).collect())
     }
 }
 

@@ -9,6 +9,7 @@ mod analyse;
 mod failure;
 mod fetch;
 mod finish;
+mod places;
 mod resolve;
 mod retry;
 mod rules;
@@ -22,7 +23,8 @@ use std::sync::Arc;
 pub use analyse::Analyser;
 pub use retry::{RetryOutcome, retry, retry_all_failed};
 pub use spool::Spool;
-pub use worker::Worker;
+pub use work::{impossible_work, queue_flaws};
+pub use worker::{Worker, lease};
 
 use crate::calls::Calls;
 use crate::clock::Clock;

@@ -30,6 +30,11 @@ impl Spool {
         Ok(Self { folder: folder.into(), max_bytes, used: Arc::default() })
     }
 
+    /// Makes the folder again where somebody removed it: nothing in it was ever more than on its way.
+    pub(super) fn ready(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.folder)
+    }
+
     /// The file of one recording: the same name in every attempt, so that a staged one is found again.
     pub(super) fn file(&self, call_seq: i64, source: &str) -> PathBuf {
         self.folder.join(format!("{call_seq}-{source}.audio"))
@@ -40,8 +45,14 @@ impl Spool {
         self.folder.join(format!("{call_seq}-{source}.half"))
     }
 
+    /// Every name that work on a recording gives to a file.
+    pub(super) fn files_of(&self, call_seq: i64, source: &str) -> [PathBuf; 2] {
+        [self.file(call_seq, source), self.half(call_seq, source)]
+    }
+
     /// A nameless file: nothing is left of it whatever happens.
     pub(super) fn nameless(&self) -> io::Result<std::fs::File> {
+        self.ready()?;
         tempfile::tempfile_in(&self.folder)
     }
 

@@ -12,8 +12,9 @@ use crate::fault;
 pub(super) struct Job {
     pub(super) call_seq: i64,
     pub(super) source: String,
+    /// From where it is fetched.
+    pub(super) host: String,
     pub(super) call_id: String,
-    pub(super) url: String,
     /// Attempts before this one.
     pub(super) attempts: u64,
     /// Since when it is tried, microseconds; moved along by what was no trying.
@@ -24,11 +25,12 @@ pub(super) struct Job {
 
 /// What comes later than this after its pause was not waiting for the sender: nobody served, or a clock jumped.
 const LATE: i64 = 3_600_000_000;
-/// A pause longer than this was never asked for: a clock was ahead when it was written. Microseconds.
+/// A pause longer than this was never asked for: a clock was ahead when it was written, or somebody else wrote it.
+/// Microseconds.
 const LONGEST_PAUSE: i64 = 7 * 3_600_000_000;
 
 // No lease ends after $5: a clock was ahead when it was written. Of a host that has its share, $7, nothing is taken.
-const DUE: &str = "select w.call_seq, w.source, r.call_id, r.url, w.attempts, w.first_attempt_at, w.next_attempt_at
+const DUE: &str = "select w.call_seq, w.source, w.host, r.call_id, w.attempts, w.first_attempt_at, w.next_attempt_at
     from recording_work w join recordings r on r.call_seq = w.call_seq and r.source = w.source
     where w.lane = $2 and w.next_attempt_at between $3 and $4 and ($7 is null or w.host <> $7)
       and not exists (select 1 from recording_work o
@@ -101,8 +103,8 @@ fn job(row: &Row, now: i64) -> Result<Job> {
     Ok(Job {
         call_seq: row.int("call_seq")?,
         source: row.text("source")?,
+        host: row.text("host")?,
         call_id: row.text("call_id")?,
-        url: row.text("url")?,
         attempts: row.int("attempts")?.cast_unsigned(),
         first_attempt_at: match row.opt_int("first_attempt_at")? {
             Some(first) => tried_since(first, row.int("next_attempt_at")?, now),
@@ -154,6 +156,45 @@ pub(super) async fn leased_by(db: &Db, owner: &str) -> Result<Vec<(i64, String)>
     let sql = "select call_seq, source from recording_work where lease_owner = $1";
     let rows = db.fetch_all(sql, &[owner.into()]).await?;
     rows.iter().map(|row| Ok((row.int("call_seq")?, row.text("source")?))).collect()
+}
+
+/// Whether the row of a recording still asks for it.
+pub(super) async fn is_pending(db: &Db, call_seq: i64, source: &str) -> Result<bool> {
+    let sql = "select call_id from recordings where call_seq = $1 and source = $2 and state = 'pending'";
+    Ok(db.fetch_optional(sql, &[call_seq.into(), source.into()]).await?.is_some())
+}
+
+/// Rows that no run of ours can have written, by call number and source, for verification: a lease that ends after
+/// `lease` from now, a pause longer than any, fewer attempts than none, a lane that nobody serves.
+///
+/// # Errors
+/// The database.
+pub async fn impossible_work(db: &Db, now: i64, lease: Duration) -> Result<Vec<(i64, String)>> {
+    let sql = "select call_seq, source from recording_work where leased_until > $1 or next_attempt_at > $2
+               or attempts < 0 or first_attempt_at > $2 or lane not between 0 and 2 limit 100";
+    let until = now.saturating_add(micros(lease));
+    let rows = db.fetch_all(sql, &[until.into(), now.saturating_add(LONGEST_PAUSE).into()]).await?;
+    rows.iter().map(|row| Ok((row.int("call_seq")?, row.text("source").unwrap_or_default()))).collect()
+}
+
+/// Recordings that are awaited and not queued, or queued and not awaited, by call number and source, for verification.
+/// The two are written in one transaction.
+///
+/// # Errors
+/// The database.
+pub async fn queue_flaws(db: &Db) -> Result<Vec<(i64, String, &'static str)>> {
+    let sql = "select r.call_seq, r.source, 1 as awaited from recordings r where r.state = 'pending'
+          and not exists (select 1 from recording_work w where w.call_seq = r.call_seq and w.source = r.source)
+        union all select w.call_seq, w.source, 0 from recording_work w
+          where not exists (select 1 from recordings r
+              where r.call_seq = w.call_seq and r.source = w.source and r.state = 'pending')
+        limit 100";
+    let rows = db.fetch_all(sql, &[]).await?;
+    let flaw = |row: &Row| {
+        let why = if row.int("awaited")? == 1 { "it is awaited and not queued" } else { "nobody awaits it" };
+        Ok((row.int("call_seq")?, row.text("source").unwrap_or_default(), why))
+    };
+    rows.iter().map(flaw).collect()
 }
 
 /// The spool files that unfinished work may come back to.

@@ -1,24 +1,27 @@
 //! Claims what is due and brings it in, several at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::failure::{FetchError, pause};
 use super::fetch::{Fetcher, Staged, remove, restage};
+use super::places::Places;
 use super::work::{self, Claim, Job};
 use super::{Archive, ArchiveError};
 use crate::calls::records::{FailureRecord, Intent};
-use crate::calls::{Facts, Lane, RecordingState, host_of, mend_queue};
+use crate::calls::{DamagedRow, Facts, Lane, RecordingFacts, RecordingState, mend_queue};
+use crate::config::Recordings;
 use crate::fault::{self, operation};
 use crate::health::caught;
+use crate::intake::call_key;
 use crate::journal::Kind;
 use crate::objects::StoreError;
 
@@ -29,16 +32,27 @@ const LEASE_MARGIN: Duration = Duration::from_secs(120);
 /// Pause after an error of our own: database, store, disk.
 const BACK_OFF: Duration = Duration::from_secs(5);
 
+/// Leftovers are looked for this often also where nothing failed: a queue that lacks a row lacks a recording.
+const LOOK_ROUND: Duration = Duration::from_secs(600);
+
+/// A row that follows from no journal entry is looked at again after this long.
+const STRAY_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// A call whose row does not read back is looked at again after this long.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a recording is leased.
+#[must_use]
+pub fn lease(settings: &Recordings) -> Duration {
+    settings.timeout + LEASE_MARGIN
+}
+
 /// Archives what the journal announces.
 pub struct Worker {
     archive: Arc<Archive>,
     fetcher: Arc<Fetcher>,
     owner: String,
-    /// What this process works on, with its host: a lease that ran out in the middle must not start the same work twice,
-    /// and one host must not take every place.
-    under_way: Mutex<BTreeMap<(i64, String), String>>,
-    /// A place is free again.
-    freed: Notify,
+    places: Arc<Places>,
     turn: AtomicU64,
     /// Something failed after which leases, work or files may be left that nobody works on.
     leftovers: AtomicBool,
@@ -53,20 +67,11 @@ enum Outcome {
     Archived,
     /// Somebody else was faster.
     Settled,
+    /// No journal entry asks for it, though its row does.
+    Stray,
+    /// The row of its call does not read back.
+    Unreadable,
     Failed(FetchError),
-}
-
-/// Marks a job as worked on, also through a panic: a mark that stayed would keep the recording from ever being fetched.
-struct UnderWay {
-    worker: Arc<Worker>,
-    key: (i64, String),
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.worker.under_way().remove(&self.key);
-        self.worker.freed.notify_one();
-    }
 }
 
 impl Worker {
@@ -76,9 +81,9 @@ impl Worker {
     /// The TLS set-up of the machine can't be used.
     pub fn new(archive: Arc<Archive>, owner: String) -> reqwest::Result<Self> {
         let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
-        let (under_way, freed) = (Mutex::default(), Notify::new());
+        let places = Places::new(archive.settings.concurrency);
         let (turn, leftovers) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { archive, fetcher, owner, under_way, freed, turn, leftovers })
+        Ok(Self { archive, fetcher, owner, places, turn, leftovers })
     }
 
     /// Takes up what was interrupted, by the end of a process or by an error: frees leases of this node, and removes work
@@ -89,20 +94,24 @@ impl Worker {
     async fn recover(&self) -> Result<(), ArchiveError> {
         let mut freed = 0;
         for (call_seq, source) in work::leased_by(&self.archive.db, &self.owner).await? {
-            if !self.under_way().contains_key(&(call_seq, source.clone())) {
+            if !self.places.holds(&(call_seq, source.clone())) {
                 work::hand_back(&self.archive.db, call_seq, &source).await?;
                 freed += 1;
             }
         }
-        mend_queue(&self.archive.db).await?;
+        let mended = mend_queue(&self.archive.db).await?;
+        if mended > 0 {
+            tracing::warn!(rows = mended, "the queue of awaited recordings was not complete; it is mended");
+        }
         let spool = &self.archive.spool;
-        let files = |(call_seq, source): &(i64, String)| [spool.file(*call_seq, source), spool.half(*call_seq, source)];
+        let files = |(call_seq, source): &(i64, String)| spool.files_of(*call_seq, source);
         let wanted: BTreeSet<PathBuf> =
             work::sources_under_way(&self.archive.db).await?.iter().flat_map(files).collect();
         let mut removed = 0;
         for file in spool.files()? {
-            let in_use = || self.under_way().keys().flat_map(files).any(|used| used == file);
-            if !wanted.contains(&file) && !in_use() {
+            // A folder is nothing of ours: a file system's lost+found, where the spool is one of its own.
+            if !wanted.contains(&file) && !self.places.uses(spool, &file) && !std::fs::symlink_metadata(&file)?.is_dir()
+            {
                 remove(&file).await?;
                 removed += 1;
             }
@@ -115,14 +124,17 @@ impl Worker {
 
     /// Runs until cancelled; then what is under way is given back.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
-        // Places beyond the share of one host: where that one is slow, the others go on.
-        let share = self.archive.settings.concurrency;
-        let slots = Arc::new(Semaphore::new(share + (share / 4).max(1)));
+        let slots = Arc::new(Semaphore::new(self.places.count()));
         let tasks = TaskTracker::new();
         let (mut grown, mut looked_past) = (self.archive.journal.watch(), None);
         // From the process before this one, or from before a panic.
+        let mut looked = Instant::now();
         self.leftovers.store(true, Ordering::Relaxed);
         loop {
+            if looked.elapsed() >= LOOK_ROUND {
+                looked = Instant::now();
+                self.leftovers.store(true, Ordering::Relaxed);
+            }
             grown.mark_unchanged();
             let wait = match self.start_due(&slots, &tasks, &cancel, &mut looked_past).await {
                 Ok(()) => {
@@ -137,12 +149,12 @@ impl Worker {
                 }
             };
             // While one host has its share, looking past its queue is not worth it for every entry.
-            let (busy, _) = self.busiest();
+            let (busy, _) = self.places.busiest();
             tokio::select! {
                 () = cancel.cancelled() => break,
                 // Even where there is news all the time, an error is given its pause.
                 _ = grown.changed(), if busy.is_none() && wait == POLL => {}
-                () = self.freed.notified(), if busy.is_some() => {}
+                () = self.places.freed.notified(), if busy.is_some() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -158,7 +170,7 @@ impl Worker {
         cancel: &CancellationToken,
         looked_past: &mut Option<Instant>,
     ) -> Result<(), ArchiveError> {
-        let lease = self.lease();
+        let lease = lease(&self.archive.settings);
         if self.leftovers.swap(false, Ordering::Relaxed) {
             self.recover().await?;
         }
@@ -168,7 +180,7 @@ impl Worker {
                 return Ok(());
             }
             let now = self.archive.clock.now().as_microsecond();
-            let (busy, room) = self.busiest();
+            let (busy, room) = self.places.busiest();
             if busy.is_some() {
                 // Looking past a long queue of one host costs a walk through it.
                 if looked_past.is_some_and(|at| at.elapsed() < POLL) {
@@ -192,16 +204,13 @@ impl Worker {
                     },
                 };
                 let key = (job.call_seq, job.source.clone());
-                if !self.start(&key, &job.url) {
-                    continue;
-                }
+                let Some(place) = self.places.take(key, &job.host) else { continue };
                 let (worker, cancel) = (Arc::clone(self), cancel.clone());
                 tasks.spawn(async move {
-                    let _under_way = UnderWay { worker: Arc::clone(&worker), key };
                     if caught(worker.handle(&job, &cancel)).await.is_none() {
                         worker.panicked(&job).await;
                     }
-                    drop(slot);
+                    drop((slot, place));
                 });
             }
         }
@@ -214,37 +223,6 @@ impl Worker {
             7 => [Lane::Backlog, Lane::Fresh, Lane::Again],
             _ => Lane::ALL,
         }
-    }
-
-    /// Notes what is begun; `false` where it is under way already.
-    fn start(&self, key: &(i64, String), url: &str) -> bool {
-        let mut under_way = self.under_way();
-        let known = under_way.contains_key(key);
-        under_way.entry(key.clone()).or_insert_with(|| host_of(url));
-        !known
-    }
-
-    /// The host that has its share of the places, if one has, and how many more may be begun. Two can't have theirs
-    /// while a place is free.
-    fn busiest(&self) -> (Option<String>, usize) {
-        let share = self.archive.settings.concurrency;
-        let mut hosts: BTreeMap<String, usize> = BTreeMap::new();
-        for host in self.under_way().values() {
-            *hosts.entry(host.clone()).or_default() += 1;
-        }
-        match hosts.into_iter().max_by_key(|(_, places)| *places) {
-            Some((host, places)) if places >= share => (Some(host), share),
-            Some((_, places)) => (None, share - places),
-            None => (None, share),
-        }
-    }
-
-    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<(i64, String), String>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lease(&self) -> Duration {
-        self.archive.settings.timeout + LEASE_MARGIN
     }
 
     async fn handle(&self, job: &Job, cancel: &CancellationToken) {
@@ -289,20 +267,43 @@ impl Worker {
 
     /// Nothing should take longer than its lease. What does hangs in the store or on the disk.
     async fn tell_when_late(&self, job: &Job) -> std::convert::Infallible {
-        tokio::time::sleep(self.lease()).await;
+        tokio::time::sleep(lease(&self.archive.settings)).await;
         tracing::error!(call_id = job.call_id, "a recording takes longer than its lease: store or spool do not answer");
         self.archive.health.report(PART, "the store or the spool do not answer");
         std::future::pending().await
     }
 
+    /// What the journal says of a claimed recording; an outcome where it does not ask for it.
+    async fn asked_for(&self, job: &Job) -> Result<Result<(Facts, RecordingFacts), Outcome>, ArchiveError> {
+        let (calls, key) = (&self.archive.calls, [call_key(&job.call_id)]);
+        let stray = DamagedRow::Recording(job.call_id.clone());
+        let mut row_asks = false;
+        // Where row and facts differ, they are read once more: somebody may have written in between.
+        for _ in 0..2 {
+            let readable = calls.facts_of(&key).await?;
+            if !readable.skipped.is_empty() {
+                return Ok(Err(Outcome::Unreadable));
+            }
+            let facts = readable.facts.into_iter().find(|facts| facts.first_seq.cast_signed() == job.call_seq);
+            let recording = facts.as_ref().and_then(|facts| facts.recordings.get(&job.source)).cloned();
+            if let (Some(facts), Some(recording)) = (facts, recording)
+                && recording.state() == RecordingState::Pending
+            {
+                calls.damaged().mended(&stray);
+                return Ok(Ok((facts, recording)));
+            }
+            row_asks = work::is_pending(&self.archive.db, job.call_seq, &job.source).await?;
+        }
+        Ok(Err(if row_asks { Outcome::Stray } else { Outcome::Settled }))
+    }
+
     /// Looks first whether an earlier run got further than the fetch.
     async fn bring_in(&self, job: &Job) -> Result<Outcome, ArchiveError> {
         let archive = &self.archive;
-        let Some(facts) = archive.calls.facts(&job.call_id).await? else { return Ok(Outcome::Settled) };
-        let Some(recording) = facts.recordings.get(&job.source) else { return Ok(Outcome::Settled) };
-        if recording.state() != RecordingState::Pending {
-            return Ok(Outcome::Settled);
-        }
+        let (facts, recording) = match self.asked_for(job).await? {
+            Ok(found) => found,
+            Err(outcome) => return Ok(outcome),
+        };
         let path = archive.spool.file(job.call_seq, &job.source);
         if let Some((_, intent)) = &recording.intent {
             if archive.finish_as_twin(job, &facts, &intent.sha256).await? {
@@ -318,8 +319,10 @@ impl Worker {
                 return Ok(Outcome::Archived);
             }
         }
+        archive.spool.ready()?;
         fault::point("archiver.fetching");
-        match self.fetcher.fetch(&job.url, &path, &archive.spool).await {
+        // What the row says of the address is only a copy.
+        match self.fetcher.fetch(&recording.url, &path, &archive.spool).await {
             Ok(staged) if staged.audio.complete => self.store(job, &facts, staged).await,
             Ok(staged) => {
                 self.keep_half(job, staged).await?;
@@ -372,6 +375,17 @@ impl Worker {
                 tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, "recording archived");
             }
             Outcome::Settled => work::drop_stray(&self.archive.db, job).await?,
+            Outcome::Stray => {
+                self.archive.calls.damaged().met(DamagedRow::Recording(job.call_id.clone()));
+                let why = "no journal entry asks for it: run callvault verify";
+                work::release(&self.archive.db, job, self.after(STRAY_PAUSE), false, why).await?;
+                return Ok(());
+            }
+            Outcome::Unreadable => {
+                let why = "its call's row is damaged: run callvault verify";
+                work::release(&self.archive.db, job, self.after(UNREADABLE_PAUSE), false, why).await?;
+                return Ok(());
+            }
             Outcome::Failed(FetchError::Passing { reason, after }) if !self.is_last_try(job) => {
                 metrics::counter!("callvault_fetch_retries_total").increment(1);
                 let pause = after.unwrap_or_else(|| pause(self.archive.settings.retry_base, job.attempts + 1));

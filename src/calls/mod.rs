@@ -6,6 +6,7 @@
 //! here fetches, indexes or decides what is suspicious; what depends on a clock or on configuration reaches the
 //! fold only as an entry.
 
+mod damaged;
 mod due;
 mod facts;
 mod project;
@@ -13,8 +14,9 @@ mod read;
 pub mod records;
 mod view;
 
+pub use damaged::{DamagedRow, DamagedRows, Skipped};
 pub use due::{Lane, host_of, mend_queue};
 pub use facts::{Facts, Field, FlagFacts, FoldError, RecordingFacts, Stated, Value};
 pub use project::{CallProjection, Columns, RecordingRow};
-pub use read::{Calls, Work};
+pub use read::{Calls, Readable, StoredCall, Work};
 pub use view::{Call, Customer, FlagView, RecordingState, RecordingView};

@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::view::RecordingState;
 use crate::db::{Arg, Error, Result, Row, Tx};
 use crate::intake::is_call_subject;
-use crate::journal::{Appended, Projection, ProjectionError};
+use crate::journal::{Appended, Projection, ProjectionError, about_in};
 
 const UPSERT_CALLS: &str = "on conflict (first_seq) do update set last_seq = excluded.last_seq, facts = excluded.facts,
     status = excluded.status, recording_state = excluded.recording_state, open_since = excluded.open_since,
@@ -32,7 +32,8 @@ impl Projection for CallProjection {
                 touched.entry(subject).or_default().push(appended);
             }
         }
-        let mut known = load(tx, touched.keys().copied()).await?;
+        let first = batch.first().map_or(0, |appended| appended.entry.seq);
+        let mut known = load(tx, touched.keys().copied(), first).await?;
         let (mut calls, mut recordings) = (Vec::new(), Vec::new());
         for (subject, entries) in touched {
             let mut facts = known.remove(subject);
@@ -56,10 +57,34 @@ impl Projection for CallProjection {
     }
 }
 
-async fn load(tx: &mut Tx, subjects: impl Iterator<Item = &str>) -> Result<BTreeMap<String, Facts>> {
+/// What is known of calls before entry `first`. A row that does not read back is folded again from the journal, which is
+/// what it followed from; the entry that comes now replaces it.
+async fn load(tx: &mut Tx, subjects: impl Iterator<Item = &str>, first: u64) -> Result<BTreeMap<String, Facts>> {
     let keys: Vec<Arg> = subjects.map(Arg::from).collect();
     let rows = tx.fetch_in("select subject, facts from calls where subject in", &keys).await?;
-    rows.iter().map(|row| Ok((row.text("subject")?, parse(row)?))).collect()
+    let mut known = BTreeMap::new();
+    for row in &rows {
+        let subject = row.text("subject")?;
+        let facts = match parse(row) {
+            Ok(facts) => facts,
+            Err(_) => {
+                tracing::error!(subject, "the row of a call is damaged; folding the call again from the journal");
+                fold_again(tx, &subject, first).await?
+            }
+        };
+        known.insert(subject, facts);
+    }
+    Ok(known)
+}
+
+async fn fold_again(tx: &mut Tx, subject: &str, first: u64) -> Result<Facts> {
+    let mut facts = None;
+    for record in about_in(tx, subject, first).await?.iter().filter(|record| record.entry.kind.concerns_call()) {
+        let damaged = |why: String| Error::Damaged(format!("journal entry {}: {why}", record.entry.seq));
+        let body = record.body.as_ref().ok_or_else(|| damaged("its body is missing".into()))?;
+        facts = Some(Facts::fold(facts, &record.entry, &body.bytes).map_err(|error| damaged(error.to_string()))?);
+    }
+    facts.ok_or_else(|| Error::Damaged(format!("the journal knows nothing of the call with the key {subject}")))
 }
 
 /// The facts in a row.

@@ -1,16 +1,35 @@
 //! Reading calls back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use super::damaged::{DamagedRow, DamagedRows};
 use super::facts::Facts;
 use super::project::{Columns, RecordingRow, parse};
 use super::view::{Call, RecordingState, RecordingView};
 use crate::db::{Arg, Db, Result, Row, Sql, text_safe};
+use crate::intake::is_call_subject;
+use crate::journal::{Kind, Step};
 
 /// A handle for reading calls; cheap to clone.
 #[derive(Clone)]
 pub struct Calls {
     db: Db,
+    damaged: DamagedRows,
+}
+
+/// What could be read of what was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Readable {
+    pub facts: Vec<Facts>,
+    /// The keys of the calls whose rows do not read back: to be asked for again later.
+    pub skipped: Vec<String>,
+}
+
+/// A row of `calls` as it is stored, unchecked: for verification.
+pub struct StoredCall {
+    pub first_seq: i64,
+    /// What is wrong, in words, where a column can't be read.
+    pub columns: std::result::Result<Columns, String>,
 }
 
 /// What the archiver has on one recording that is under way.
@@ -23,7 +42,13 @@ pub struct Work {
 impl Calls {
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db }
+        Self { db, damaged: DamagedRows::default() }
+    }
+
+    /// The damaged rows that were met in this process.
+    #[must_use]
+    pub fn damaged(&self) -> &DamagedRows {
+        &self.damaged
     }
 
     /// The facts of one call.
@@ -36,13 +61,47 @@ impl Calls {
         row.as_ref().map(parse).transpose()
     }
 
-    /// The facts of many calls by their keys, in no order.
+    /// The facts of many calls by their keys, in no order; a row that does not read back is noted and left out.
     ///
     /// # Errors
-    /// As [`Calls::facts`].
-    pub async fn facts_of(&self, subjects: &[String]) -> Result<Vec<Facts>> {
+    /// The database.
+    pub async fn facts_of(&self, subjects: &[String]) -> Result<Readable> {
         let keys: Vec<Arg> = subjects.iter().map(|subject| Arg::from(subject.as_str())).collect();
-        self.db.fetch_in("select facts from calls where subject in", &keys).await?.iter().map(parse).collect()
+        Ok(self.readable(&self.db.fetch_in("select subject, facts from calls where subject in", &keys).await?))
+    }
+
+    /// The keys of the calls that these entries are about; an entry that does not read back is noted, and its row's word
+    /// is taken for its subject.
+    #[must_use]
+    pub fn subjects(&self, steps: &[Step]) -> BTreeSet<String> {
+        let subject = |step: &Step| {
+            if step.kind.is_none() {
+                self.damaged.met(DamagedRow::Entry(step.seq));
+            }
+            let about_call = step.kind.is_none_or(Kind::concerns_call);
+            step.subject.clone().filter(|subject| about_call && is_call_subject(subject))
+        };
+        steps.iter().filter_map(subject).collect()
+    }
+
+    /// What of these rows reads back.
+    fn readable(&self, rows: &[Row]) -> Readable {
+        let mut readable = Readable::default();
+        for row in rows {
+            // It was asked for by its key, so the key reads back.
+            let subject = row.text("subject").unwrap_or_default();
+            match parse(row) {
+                Ok(facts) => {
+                    self.damaged.mended(&DamagedRow::Call(subject));
+                    readable.facts.push(facts);
+                }
+                Err(_) => {
+                    self.damaged.met(DamagedRow::Call(subject.clone()));
+                    readable.skipped.push(subject);
+                }
+            }
+        }
+        readable
     }
 
     /// One call with the attempts of its recordings.
@@ -81,26 +140,53 @@ impl Calls {
     /// most `limit` of each.
     ///
     /// # Errors
-    /// As [`Calls::facts`].
+    /// As [`Calls::facts_of`].
     pub async fn overdue(&self, opened: i64, awaited: i64, ahead: i64, limit: u64) -> Result<Vec<Facts>> {
         let (limit, ahead) = (Arg::Int(limit.cast_signed()), Arg::Int(ahead));
-        let open = "select facts from calls where open_since < $1 or open_since > $3 order by open_since limit $2";
+        let open = "select subject, facts from calls where open_since < $1 or open_since > $3
+                    order by open_since limit $2";
         let mut rows = self.db.fetch_all(open, &[Arg::Int(opened), limit.clone(), ahead.clone()]).await?;
-        let due = "select facts from calls where recording_due_since < $1 or recording_due_since > $3
+        let due = "select subject, facts from calls where recording_due_since < $1 or recording_due_since > $3
                    order by recording_due_since limit $2";
         rows.extend(self.db.fetch_all(due, &[Arg::Int(awaited), limit, ahead]).await?);
-        rows.iter().map(parse).collect()
+        Ok(self.readable(&rows).facts)
     }
 
-    /// Up to `limit` rows of `calls` after a sequence number, as they are stored.
+    /// Up to `limit` calls after a sequence number, in order, with the number to go on after; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Calls::facts_of`].
+    pub async fn facts_after(&self, after: i64, limit: u64) -> Result<Option<(i64, Readable)>> {
+        let sql = "select first_seq, subject, facts from calls where first_seq > $1 order by first_seq limit $2";
+        let rows = self.db.fetch_all(sql, &[Arg::Int(after), Arg::Int(limit.cast_signed())]).await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        Ok(Some((last.int("first_seq")?, self.readable(&rows))))
+    }
+
+    /// Up to `limit` rows of `calls` from a sequence number on, as they are stored.
     ///
     /// # Errors
     /// The database.
-    pub async fn rows(&self, after: i64, limit: u64) -> Result<Vec<Columns>> {
+    pub async fn stored(&self, from: i64, limit: u64) -> Result<Vec<StoredCall>> {
         let sql = "select first_seq, call_id, subject, last_seq, facts, status, recording_state, open_since, recording_due_since
-                   from calls where first_seq > $1 order by first_seq limit $2";
-        let rows = self.db.fetch_all(sql, &[Arg::Int(after), Arg::Int(limit.cast_signed())]).await?;
-        rows.iter().map(Columns::from_row).collect()
+                   from calls where first_seq >= $1 order by first_seq limit $2";
+        let rows = self.db.fetch_all(sql, &[Arg::Int(from), Arg::Int(limit.cast_signed())]).await?;
+        let stored = |row: &Row| {
+            let columns = Columns::from_row(row).map_err(|error| error.to_string());
+            Ok(StoredCall { first_seq: row.int("first_seq")?, columns })
+        };
+        rows.iter().map(stored).collect()
+    }
+
+    /// Rows of `recordings` that belong to no call, by call number and source; at most `limit`.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn recordings_of_nobody(&self, limit: u64) -> Result<Vec<(i64, String)>> {
+        let sql = "select r.call_seq, r.source from recordings r left join calls c on c.first_seq = r.call_seq
+                   where c.first_seq is null limit $1";
+        let rows = self.db.fetch_all(sql, &[Arg::Int(limit.cast_signed())]).await?;
+        rows.iter().map(|row| Ok((row.int("call_seq")?, row.text("source").unwrap_or_default()))).collect()
     }
 
     /// The rows of `recordings` of one call, in the order of their sources.

@@ -1,6 +1,6 @@
 //! Brings a database to the schema of this program, one numbered step after the other.
 
-use super::{Arg, Db, Error, Result, Sql};
+use super::{Arg, Db, Error, Result, Sql, Tx};
 
 /// The schema that this program reads and writes.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
@@ -35,9 +35,20 @@ impl Db {
     /// # Errors
     /// The database was written by a newer program, or refuses a statement.
     pub async fn migrate(&self) -> Result<()> {
-        if self.check_schema().await.is_ok() {
-            return Ok(());
+        match self.check_schema().await {
+            Ok(()) => return Ok(()),
+            // A step is made for the schema before it, and for no other.
+            Err(Error::OlderSchema { found, .. }) if found > 0 => {
+                if let Some((what, why)) = self.schema_flaws(found).await?.into_iter().next() {
+                    return Err(Error::StrangeSchema { version: found, what, why });
+                }
+            }
+            Err(_) => {}
         }
+        self.migrate_to(SCHEMA_VERSION).await
+    }
+
+    pub(super) async fn migrate_to(&self, version: i64) -> Result<()> {
         let mut tx = self.begin().await?;
         tx.fetch_all(LOCK, &[]).await?;
         tx.execute(CREATE, &[]).await?;
@@ -46,10 +57,13 @@ impl Db {
         if found > SCHEMA_VERSION {
             return Err(Error::NewerSchema { found, known: SCHEMA_VERSION });
         }
-        if found == SCHEMA_VERSION {
+        if found >= version {
             return tx.commit().await;
         }
-        for migration in &MIGRATIONS[usize::try_from(found).unwrap_or(0)..] {
+        if found <= 0 && has_tables(&mut tx).await? {
+            return Err(Error::NoSchemaVersion);
+        }
+        for (_, migration) in (1..=version).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
             let script = match self {
                 Self::Sqlite { .. } => migration.sqlite,
                 Self::Postgres(_) => migration.postgres,
@@ -57,7 +71,7 @@ impl Db {
             tx.script(script).await?;
         }
         let upsert = "insert into schema_version (id, version) values (1, $1) on conflict (id) do update set version = excluded.version";
-        tx.execute(upsert, &[Arg::Int(SCHEMA_VERSION)]).await?;
+        tx.execute(upsert, &[Arg::Int(version)]).await?;
         tx.commit().await
     }
 
@@ -83,4 +97,13 @@ impl Db {
             std::cmp::Ordering::Less => Err(Error::OlderSchema { found, known: SCHEMA_VERSION }),
         }
     }
+}
+
+/// Whether the first migration ran already, whatever the version says.
+async fn has_tables(tx: &mut Tx) -> Result<bool> {
+    let sql = Sql::Split {
+        sqlite: "select name from sqlite_master where type = 'table' and name = 'journal'",
+        postgres: "select table_name::text as name from information_schema.tables where table_name = 'journal' and table_schema = current_schema()",
+    };
+    Ok(tx.fetch_optional(sql, &[]).await?.is_some())
 }

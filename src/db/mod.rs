@@ -4,6 +4,7 @@
 //! [`Sql::Split`]. Times are `i64` microseconds, JSON is TEXT. It holds no statement of any other module and no
 //! rule about what rows mean.
 
+mod check;
 mod connect;
 mod migrate;
 mod value;
@@ -17,6 +18,7 @@ use value::Bind;
 
 use crate::fault;
 
+pub use check::Flaw;
 pub use migrate::SCHEMA_VERSION;
 pub use value::{Arg, Row, Sql, text_safe};
 
@@ -36,6 +38,12 @@ pub enum Error {
     NewerSchema { found: i64, known: i64 },
     #[error("the database has schema version {found}, this program needs {known}: run callvault migrate")]
     OlderSchema { found: i64, known: i64 },
+    #[error(
+        "the database says that it has schema version {version}, but {what}: {why}. Somebody changed it; restore it from a backup"
+    )]
+    StrangeSchema { version: i64, what: String, why: String },
+    #[error("the database has tables but no schema version: somebody changed it; restore it from a backup")]
+    NoSchemaVersion,
     #[error("stored data is damaged: {0}")]
     Damaged(String),
 }
@@ -78,6 +86,26 @@ impl Error {
         } else {
             // TOOBIG, CONSTRAINT, MISMATCH, RANGE.
             code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 18 | 19 | 20 | 25))
+        }
+    }
+
+    /// True where what is stored makes no sense: a page, a value that does not decode, a row that does not read back.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Sqlx(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => true,
+            Self::Sqlx(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default();
+                if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+                    // Internal error: data_corrupted, index_corrupted.
+                    code.starts_with("XX00")
+                } else {
+                    // CORRUPT, NOTADB.
+                    code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 11 | 26))
+                }
+            }
+            _ => false,
         }
     }
 

@@ -180,7 +180,21 @@ impl Row {
     getter!(/** A text or NULL. */ opt_text, Option<String>);
     getter!(/** Bytes. */ bytes, Vec<u8>);
     getter!(/** Bytes or NULL. */ opt_bytes, Option<Vec<u8>>);
-    getter!(/** True or false. */ bool, bool);
+
+    /// True or false.
+    ///
+    /// # Errors
+    /// The column is absent or of another type, or holds neither.
+    pub fn bool(&self, column: &str) -> Result<bool> {
+        match self {
+            Self::Sqlite(row) => match row.try_get::<i64, _>(column)? {
+                0 => Ok(false),
+                1 => Ok(true),
+                _ => Err(Error::Damaged(format!("{column} is neither true nor false"))),
+            },
+            Self::Postgres(row) => Ok(row.try_get(column)?),
+        }
+    }
 }
 
 /// Text that both databases keep: PostgreSQL refuses NUL, so it becomes U+FFFD in either.

@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::rules::{Finding, Rule, evaluate};
 use crate::calls::records::FlagRecord;
-use crate::calls::{Calls, Facts};
+use crate::calls::{Calls, DamagedRow, Facts, Skipped};
 use crate::clock::{AHEAD, Clock};
 use crate::config::FlagThresholds;
 use crate::db::{Arg, Db, Error as DbError};
 use crate::fault;
 use crate::health::Health;
-use crate::intake::{call_key, is_call_subject};
+use crate::intake::call_key;
 use crate::journal::{AppendError, Body, Journal, Kind, NewEntry};
 use crate::retention::PolicySet;
 
@@ -22,10 +22,15 @@ use crate::retention::PolicySet;
 const STEP: u64 = 500;
 /// Without a sign of new entries the journal is looked at all the same: other processes append too.
 const POLL: Duration = Duration::from_millis(500);
+/// Damaged entries are looked at again after this long.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Pause after an error.
 const BACK_OFF: Duration = Duration::from_secs(2);
 /// Overdue calls that are flagged in one round.
 const ROUND: u64 = 1000;
+
+const ADVANCE: &str = "insert into cursors (name, next_seq) values ('flags', $1)
+    on conflict (name) do update set next_seq = excluded.next_seq";
 
 /// Why a round could not be finished; the next one takes up where it was.
 #[derive(Debug, thiserror::Error)]
@@ -52,16 +57,18 @@ pub struct Evaluator {
 impl Evaluator {
     /// Runs until cancelled.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
-        let mut grown = self.journal.watch();
+        let (mut grown, mut skipped) = (self.journal.watch(), Skipped::default());
         let shortest = self.thresholds.call_overdue.min(self.thresholds.recording_overdue);
         let mut tick = tokio::time::interval((shortest / 4).clamp(Duration::from_millis(250), Duration::from_secs(30)));
+        let mut again = tokio::time::interval(LOOK_AGAIN);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let outcome = tokio::select! {
                 () = cancel.cancelled() => return,
                 _ = tick.tick() => self.look_at_the_clock().await,
-                _ = grown.changed() => self.follow().await,
-                () = tokio::time::sleep(POLL) => self.follow().await,
+                _ = again.tick() => self.look_at_damage().await,
+                _ = grown.changed() => self.follow(&mut skipped).await,
+                () = tokio::time::sleep(POLL) => self.follow(&mut skipped).await,
             };
             match outcome {
                 Ok(()) => self.health.clear("flags"),
@@ -74,32 +81,34 @@ impl Evaluator {
         }
     }
 
-    /// Evaluates every call that entries since the last time speak of.
+    /// Evaluates every call that entries since the last time speak of, and those that could not be read before.
     ///
     /// # Errors
     /// Database or journal; nothing is skipped then.
-    pub async fn follow(&self) -> Result<(), EvaluatorError> {
+    pub async fn follow(&self, skipped: &mut Skipped) -> Result<(), EvaluatorError> {
         loop {
             let from = self.cursor().await?;
-            let entries = self.journal.entries(from, STEP).await?;
-            let Some(last) = entries.last() else { return Ok(()) };
+            let steps = self.journal.steps(from, STEP).await?;
+            let mut subjects = skipped.due();
+            let Some(last) = steps.last() else {
+                if !subjects.is_empty() {
+                    self.judge_these(subjects, skipped).await?;
+                }
+                return Ok(());
+            };
             let next = last.seq + 1;
-            let subjects: BTreeSet<String> = entries
-                .into_iter()
-                .filter(|entry| entry.kind.concerns_call())
-                .filter_map(|entry| entry.subject)
-                .filter(|subject| is_call_subject(subject))
-                .collect();
-            let facts = self.calls.facts_of(&Vec::from_iter(subjects)).await?;
-            self.judge(&facts).await?;
+            subjects.extend(self.calls.subjects(&steps));
+            self.judge_these(subjects, skipped).await?;
             fault::point("flags.judged");
-            self.db
-                .execute(
-                    "insert into cursors (name, next_seq) values ('flags', $1) on conflict (name) do update set next_seq = excluded.next_seq",
-                    &[Arg::Int(next.cast_signed())],
-                )
-                .await?;
+            self.db.execute(ADVANCE, &[Arg::Int(next.cast_signed())]).await?;
         }
+    }
+
+    async fn judge_these(&self, subjects: BTreeSet<String>, skipped: &mut Skipped) -> Result<(), EvaluatorError> {
+        let readable = self.calls.facts_of(&Vec::from_iter(subjects)).await?;
+        self.judge(&readable.facts).await?;
+        skipped.take(&readable);
+        Ok(())
     }
 
     /// Flags what should have happened by now.
@@ -113,6 +122,18 @@ impl Evaluator {
         let ahead = now.saturating_add(i64::try_from(AHEAD.as_micros()).unwrap_or(i64::MAX));
         let facts = self.calls.overdue(opened, awaited, ahead, ROUND).await?;
         self.judge(&facts).await
+    }
+
+    /// Journal entries that did not read back are looked at again; calls and recordings come back to whoever needs them.
+    async fn look_at_damage(&self) -> Result<(), EvaluatorError> {
+        for row in self.calls.damaged().list() {
+            let DamagedRow::Entry(seq) = row else { continue };
+            let step = self.journal.steps(seq, 1).await?.pop();
+            if step.is_some_and(|step| step.seq == seq && step.kind.is_some()) {
+                self.calls.damaged().mended(&row);
+            }
+        }
+        Ok(())
     }
 
     async fn judge(&self, all: &[Facts]) -> Result<(), EvaluatorError> {
@@ -144,10 +165,39 @@ impl Evaluator {
         Ok(())
     }
 
+    /// A cursor that no evaluation can have left counts as lost: everything is judged again, and nothing raised twice.
     async fn cursor(&self) -> Result<u64, DbError> {
-        let row = self.db.fetch_optional("select next_seq from cursors where name = 'flags'", &[]).await?;
-        row.map_or(Ok(0), |row| row.int("next_seq").map(i64::cast_unsigned))
+        let Some(stored) = stored_cursor(&self.db).await? else { return Ok(0) };
+        match u64::try_from(stored) {
+            Ok(cursor) if cursor <= self.journal.size().await? => Ok(cursor),
+            _ => {
+                tracing::error!(cursor = stored, "the cursor of the flags lies outside the journal; judging all again");
+                Ok(0)
+            }
+        }
     }
+}
+
+async fn stored_cursor(db: &Db) -> Result<Option<i64>, DbError> {
+    let row = db.fetch_optional("select next_seq from cursors where name = 'flags'", &[]).await?;
+    row.map(|row| row.int("next_seq")).transpose()
+}
+
+/// Cursors that no evaluation can have left, in words, for verification: they would leave entries unjudged.
+///
+/// # Errors
+/// The database.
+pub async fn impossible_cursors(db: &Db, journal_size: u64) -> Result<Vec<(String, String)>, DbError> {
+    let mut found = Vec::new();
+    if let Some(cursor) = stored_cursor(db).await?
+        && u64::try_from(cursor).map_or(true, |cursor| cursor > journal_size)
+    {
+        found.push(("cursor flags".to_owned(), format!("it stands at {cursor}, the journal ends at {journal_size}")));
+    }
+    for row in db.fetch_all("select name from cursors where name <> 'flags'", &[]).await? {
+        found.push((format!("cursor {}", row.text("name").unwrap_or_default()), "nobody keeps such a cursor".into()));
+    }
+    Ok(found)
 }
 
 /// What has to be journaled so that the flags say what was found.

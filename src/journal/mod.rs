@@ -12,5 +12,5 @@ mod writer;
 
 pub use body::{Body, SALT_BYTES};
 pub use entry::{Entry, Kind};
-pub use read::{Filter, Record, Stored, damage_in_row};
+pub use read::{Filter, Head, Record, Step, Stored, about_in, damage_in_row};
 pub use writer::{AppendError, Appended, Journal, NewEntry, Projection, ProjectionError, Receipt};

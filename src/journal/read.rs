@@ -1,7 +1,7 @@
 //! Reading entries back, in order.
 
 use super::{Body, Entry, Journal, Kind};
-use crate::db::{Arg, Error, Result, Row, Sql};
+use crate::db::{Arg, Error, Result, Row, Sql, Tx};
 use crate::evidence::{Frontier, Hash};
 
 /// Which entries to read.
@@ -25,6 +25,23 @@ pub struct Record {
 pub struct Stored {
     pub seq: u64,
     pub row: Row,
+}
+
+/// The head row, unchecked: for verification.
+pub struct Head {
+    /// Microseconds.
+    pub at: i64,
+    /// `None` where it does not fit the size beside it.
+    pub frontier: Option<Frontier>,
+}
+
+/// What an entry is about, for whoever follows the journal.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub seq: u64,
+    /// `None` where the entry does not read back.
+    pub kind: Option<Kind>,
+    pub subject: Option<String>,
 }
 
 const COLUMNS: &str = "j.seq, j.at, j.kind, j.subject, j.body_hash, j.entry, j.leaf, b.salt, b.body";
@@ -56,24 +73,67 @@ impl Journal {
         self.db.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
     }
 
-    /// Up to `limit` entries with `seq` at or after `from`, without their bodies: for whoever follows the journal.
-    ///
-    /// # Errors
-    /// As [`Journal::read`].
-    pub async fn entries(&self, from: u64, limit: u64) -> Result<Vec<Entry>> {
-        let sql = "select seq, entry from journal where seq >= $1 order by seq limit $2";
-        let rows = self.db.fetch_all(sql, &[Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))]).await?;
-        rows.iter().map(entry_of).collect()
-    }
-
-    /// Whether rows lie beyond a size.
+    /// Up to `limit` entries with `seq` at or after `from`, without their bodies: for whoever follows the journal. An
+    /// entry that does not read back holds nobody up: it is told as one of no kind, with the subject of its row.
     ///
     /// # Errors
     /// The database.
-    pub async fn has_rows_beyond(&self, size: u64) -> Result<bool> {
-        let sql = "select seq from journal where seq >= $1 or seq < 0
-                   union all select seq from journal_bodies where seq >= $1 or seq < 0 limit 1";
-        Ok(self.db.fetch_optional(sql, &[Arg::Int(sql_seq(size))]).await?.is_some())
+    pub async fn steps(&self, from: u64, limit: u64) -> Result<Vec<Step>> {
+        // A row beyond the end must not carry anybody's cursor there.
+        let sql = "select seq, entry, subject from journal where seq >= $1
+                   and seq < (select size from journal_head where id = 1) order by seq limit $2";
+        let rows = self.db.fetch_all(sql, &[Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))]).await?;
+        let step = |row: &Row| {
+            let seq = row.int("seq")?.cast_unsigned();
+            let entry = row.text("entry").ok().and_then(|text| Entry::parse(&text)).filter(|entry| entry.seq == seq);
+            Ok(match entry {
+                Some(entry) => Step { seq, kind: Some(entry.kind), subject: entry.subject },
+                None => Step { seq, kind: None, subject: row.opt_text("subject").ok().flatten() },
+            })
+        };
+        rows.iter().map(step).collect()
+    }
+
+    /// Numbers of rows that lie before the journal's beginning or beyond its end as the head row has it, and the names
+    /// of their tables; at most `limit`. Without a head row nothing lies beyond.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn rows_outside(&self, limit: u64) -> Result<Vec<(i64, &'static str)>> {
+        // One statement, and so one state of a journal that grows.
+        let sql =
+            "select seq, 0 as body from journal where seq < 0 or seq >= (select size from journal_head where id = 1)
+                   union all select seq, 1 as body from journal_bodies
+                       where seq < 0 or seq >= (select size from journal_head where id = 1)
+                   order by 1, 2 limit $1";
+        let rows = self.db.fetch_all(sql, &[Arg::Int(sql_seq(limit))]).await?;
+        let table = |body| if body == 0 { "journal" } else { "journal_bodies" };
+        rows.iter().map(|row| Ok((row.int("seq")?, table(row.int("body")?)))).collect()
+    }
+
+    /// The head row as it is stored, unchecked; `None` where it is missing.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn stored_head(&self) -> Result<Option<Head>> {
+        let sql = "select size, at, frontier from journal_head where id = 1";
+        let row = self.db.fetch_optional(sql, &[]).await?;
+        let head = |row: Row| {
+            let (size, at) = (row.int("size")?, row.int("at")?);
+            let frontier = u64::try_from(size).ok();
+            let bytes = row.bytes("frontier")?;
+            Ok(Head { at, frontier: frontier.and_then(|size| Frontier::from_bytes(size, &bytes)) })
+        };
+        row.map(head).transpose()
+    }
+
+    /// The number after the last row, whatever the head row says.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn end_of_rows(&self) -> Result<u64> {
+        let row = self.db.fetch_one("select coalesce(max(seq) + 1, 0) as n from journal", &[]).await?;
+        Ok(u64::try_from(row.int("n")?).unwrap_or_default())
     }
 
     /// All entries on a subject, in order, up to and with `last`.
@@ -163,6 +223,17 @@ impl Journal {
         Ok(self.db.fetch_one("select size from journal_head where id = 1", &[]).await?.int("size")?.cast_unsigned())
     }
 
+    /// The number of entries, or of rows where there is no head row that could tell.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn size_or_end(&self) -> Result<u64> {
+        match self.stored_head().await? {
+            Some(Head { frontier: Some(frontier), .. }) => Ok(frontier.size()),
+            _ => self.end_of_rows().await,
+        }
+    }
+
     /// Looks whether another process appended, and wakes those who watch if so.
     ///
     /// # Errors
@@ -196,6 +267,19 @@ impl Journal {
     }
 }
 
+/// All entries on a subject, in order, as a transaction sees them: for a projection that has to begin again.
+///
+/// # Errors
+/// The database, or a row that does not read back.
+pub async fn about_in(tx: &mut Tx, subject: &str, before: u64) -> Result<Vec<Record>> {
+    let sql = format!(
+        "select {COLUMNS} from journal j left join journal_bodies b on b.seq = j.seq
+         where j.subject = $1 and j.seq < $2 order by j.seq"
+    );
+    let params = [Arg::from(subject), Arg::Int(sql_seq(before))];
+    tx.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
+}
+
 /// A number from outside, at most what a database can hold.
 fn sql_seq(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -208,7 +292,9 @@ fn record(row: &Row) -> Result<Record> {
 }
 
 fn entry_of(row: &Row) -> Result<Entry> {
-    Entry::parse(&row.text("entry")?).ok_or_else(|| damaged(row))
+    let entry = Entry::parse(&row.text("entry")?).ok_or_else(|| damaged(row))?;
+    // Whoever reads on behind it must come further.
+    if row.int("seq")?.cast_unsigned() == entry.seq { Ok(entry) } else { Err(damaged(row)) }
 }
 
 fn damaged(row: &Row) -> Error {

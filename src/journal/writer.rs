@@ -223,6 +223,10 @@ impl Writer {
                     tracing::warn!(%error, "a batch is taken apart: the database refuses one of its entries");
                     return self.one_by_one(entries).await;
                 }
+                Err(ProjectionError::Db(error)) if error.is_damage() && entries.len() > 1 => {
+                    tracing::error!(%error, "a batch is taken apart: one of its entries meets a damaged row");
+                    return self.one_by_one(entries).await;
+                }
                 Err(ProjectionError::Db(error)) => error,
             };
             let Some(pause) = pauses.next() else {

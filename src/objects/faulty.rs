@@ -30,6 +30,10 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
         operation("store.list", self.0.list(prefix)).await
     }
 
+    async fn flaws(&self, key: &str, sha256: &str) -> Result<Vec<String>, StoreError> {
+        operation("store.flaws", self.0.flaws(key, sha256)).await
+    }
+
     async fn extend_retention(&self, key: &str, until: Timestamp) -> Result<(), StoreError> {
         operation("store.extend_retention", self.0.extend_retention(key, until)).await
     }

@@ -63,6 +63,8 @@ pub enum StoreError {
     Shortened { key: String, until: Timestamp },
     #[error("the lock of {key} can't be read: {why}")]
     Lock { key: String, why: String },
+    #[error("{key}: {why}")]
+    Stray { key: String, why: &'static str },
     #[error("the store could not be used: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -86,8 +88,13 @@ pub trait ObjectStore: Send + Sync {
     /// What the store says of an object; `None` if there is none.
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError>;
 
-    /// Every object whose key starts with `prefix`, in no order.
+    /// Every object whose key starts with `prefix`, in no order. What lies among them and is no object comes as
+    /// [`StoreError::Stray`].
     async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<ObjectInfo, StoreError>>, StoreError>;
+
+    /// What is wrong with how an object is kept, in words, for verification: whatever its bytes are. `sha256` is what they
+    /// should be, in lower-case hex.
+    async fn flaws(&self, key: &str, sha256: &str) -> Result<Vec<String>, StoreError>;
 
     /// Moves the retain-until date to a later moment; the same moment changes nothing, an earlier one is refused.
     async fn extend_retention(&self, key: &str, until: Timestamp) -> Result<(), StoreError>;

@@ -1,16 +1,15 @@
 //! Follows the journal into the index, and builds the index again when it must.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::error::guarded;
 use super::{CallDoc, Error, FILLING_BYTES, Index, Opened, STEADY_BYTES, SearchHandle};
-use crate::calls::{Calls, Facts};
+use crate::calls::{Calls, Facts, Skipped};
 use crate::db::Error as DbError;
 use crate::fault;
-use crate::intake::is_call_subject;
 use crate::journal::{Journal, Kind};
 
 /// Entries that are taken in one step, and calls when filling.
@@ -44,7 +43,10 @@ pub enum FollowError {
 /// Why following stopped without an error.
 enum Stop {
     Cancelled,
+    /// A search met damage.
     Damaged,
+    /// This file is not what was written.
+    Disturbed(String),
 }
 
 impl Follower {
@@ -53,7 +55,16 @@ impl Follower {
         loop {
             match self.serve(&cancel).await {
                 Ok(Stop::Cancelled) => return,
-                Ok(Stop::Damaged) => self.discard().await,
+                Ok(Stop::Damaged) => {
+                    self.handle.close_unless(|_| false);
+                    self.discard().await;
+                }
+                // What searches read was checked and is out of reach: they go on until the new index is complete.
+                Ok(Stop::Disturbed(file)) => {
+                    tracing::error!(file, "somebody touched the search index; it is built again");
+                    self.discard().await;
+                    continue;
+                }
                 Err(FollowError::Index(error)) if error.is_damage() => {
                     tracing::error!(%error, "the search index is damaged; it is built again");
                     self.discard().await;
@@ -77,9 +88,10 @@ impl Follower {
     pub async fn rebuild(&self) -> Result<u64, FollowError> {
         let (index, _) = self.open().await?;
         let index = blocking(index, Index::clear).await?;
-        let index = self.fill(index, &CancellationToken::new()).await?;
+        let index = self.fill(index, &mut Skipped::default(), &CancellationToken::new()).await?;
+        let calls = self.handle.searcher()?.num_calls();
         tokio::task::spawn_blocking(move || index.close()).await??;
-        Ok(self.handle.searcher()?.num_calls())
+        Ok(calls)
     }
 
     async fn open(&self) -> Result<(Index, Opened), FollowError> {
@@ -88,7 +100,7 @@ impl Follower {
     }
 
     async fn discard(&self) {
-        self.handle.close();
+        self.handle.fill();
         let dir = self.handle.dir().to_owned();
         match tokio::task::spawn_blocking(move || Index::discard(&dir)).await {
             Ok(Ok(())) => {}
@@ -99,7 +111,7 @@ impl Follower {
 
     async fn serve(&self, cancel: &CancellationToken) -> Result<Stop, FollowError> {
         let (mut index, opened) = self.open().await?;
-        let size = self.journal.size().await?;
+        let (size, mut skipped) = (self.journal.size().await?, Skipped::default());
         let mut cursor = match opened {
             Opened::Ready { cursor } if cursor <= size => cursor,
             other => {
@@ -110,18 +122,24 @@ impl Follower {
                 };
                 tracing::info!(why, "building the search index");
                 index = blocking(index, Index::clear).await?;
-                self.handle.close();
-                index = self.fill(index, cancel).await?;
+                index = self.fill(index, &mut skipped, cancel).await?;
+                if cancel.is_cancelled() {
+                    return Ok(Stop::Cancelled);
+                }
                 self.handle.searcher()?.cursor()
             }
         };
+        self.show(&index)?;
         self.handle.set_notice(None);
         self.handle.forget_damage();
         let mut grown = self.journal.watch();
         loop {
             let from = Instant::now();
             grown.mark_unchanged();
-            if let Some(next) = self.step(&mut index, cursor, cancel).await? {
+            if let Some(file) = in_place(|| Ok(index.disturbed()))? {
+                return Ok(Stop::Disturbed(file));
+            }
+            if let Some(next) = self.step(&mut index, cursor, &mut skipped, cancel).await? {
                 cursor = next;
             }
             tokio::select! {
@@ -136,64 +154,70 @@ impl Follower {
         }
     }
 
-    /// Takes in what the journal has beyond `cursor` and commits; the new cursor, if anything was there.
+    /// Takes in what the journal has beyond `cursor`, and what could not be read before, and commits; the new cursor, if
+    /// anything was there.
     async fn step(
         &self,
         index: &mut Index,
         cursor: u64,
+        skipped: &mut Skipped,
         cancel: &CancellationToken,
     ) -> Result<Option<u64>, FollowError> {
-        let mut next = cursor;
-        let mut subjects = BTreeSet::new();
+        let (mut next, mut subjects) = (cursor, skipped.due());
         loop {
-            let entries = self.journal.entries(next, STEP).await?;
-            let Some(last) = entries.last() else { break };
+            let steps = self.journal.steps(next, STEP).await?;
+            let Some(last) = steps.last() else { break };
             next = last.seq + 1;
-            let full = entries.len() as u64 == STEP;
-            for entry in entries {
-                if entry.kind == Kind::IndexRebuildRequested {
-                    let built_at = self.handle.searcher()?.built_at().unwrap_or_default();
-                    if built_at <= entry.seq {
-                        return self.build_again(index, cancel).await.map(Some);
-                    }
-                }
-                if entry.kind.concerns_call() {
-                    subjects.extend(entry.subject.filter(|subject| is_call_subject(subject)));
+            for step in steps.iter().filter(|step| step.kind == Some(Kind::IndexRebuildRequested)) {
+                if self.handle.searcher()?.built_at().unwrap_or_default() <= step.seq {
+                    return self.build_again(index, skipped, cancel).await.map(Some);
                 }
             }
-            if !full || subjects.len() as u64 >= STEP {
+            subjects.extend(self.calls.subjects(&steps));
+            if (steps.len() as u64) < STEP || subjects.len() as u64 >= STEP {
                 break;
             }
         }
-        if next == cursor {
+        if next == cursor && subjects.is_empty() {
             return Ok(None);
         }
-        let docs = docs(&self.calls.facts_of(&Vec::from_iter(subjects)).await?);
-        in_place(|| {
-            index.apply(&docs)?;
-            fault::point("search.applied");
-            index.commit(next)
-        })?;
-        fault::point("search.committed");
-        self.refresh()?;
+        let readable = self.calls.facts_of(&Vec::from_iter(subjects)).await?;
+        skipped.take(&readable);
+        if next == cursor && readable.facts.is_empty() {
+            return Ok(None);
+        }
+        let docs = docs(&readable.facts);
+        in_place(|| index.apply(&docs))?;
+        self.commit(index, next)?;
         Ok(Some(next))
     }
 
     /// Somebody asked for it: everything again, from the projection of calls.
-    async fn build_again(&self, index: &mut Index, cancel: &CancellationToken) -> Result<u64, FollowError> {
+    async fn build_again(
+        &self,
+        index: &mut Index,
+        skipped: &mut Skipped,
+        cancel: &CancellationToken,
+    ) -> Result<u64, FollowError> {
         tracing::info!("building the search index again, as requested");
         in_place(|| index.clear())?;
-        self.fill_from_calls(index, cancel).await?;
+        self.fill_from_calls(index, skipped, cancel).await?;
         self.handle.set_notice(None);
         Ok(self.handle.searcher()?.cursor())
     }
 
-    async fn fill(&self, mut index: Index, cancel: &CancellationToken) -> Result<Index, FollowError> {
+    async fn fill(
+        &self,
+        mut index: Index,
+        skipped: &mut Skipped,
+        cancel: &CancellationToken,
+    ) -> Result<Index, FollowError> {
+        self.handle.fill();
         let (many, ..) = self.calls.counts().await?;
         if many > MANY_CALLS {
             index = blocking(index, |index| index.set_memory(FILLING_BYTES)).await?;
         }
-        self.fill_from_calls(&mut index, cancel).await?;
+        self.fill_from_calls(&mut index, skipped, cancel).await?;
         if many > MANY_CALLS {
             index = blocking(index, |index| index.set_memory(STEADY_BYTES)).await?;
         }
@@ -201,36 +225,37 @@ impl Follower {
     }
 
     /// Every call as it stands now; what changes meanwhile lies behind the cursor and is taken in again.
-    async fn fill_from_calls(&self, index: &mut Index, cancel: &CancellationToken) -> Result<(), FollowError> {
+    async fn fill_from_calls(
+        &self,
+        index: &mut Index,
+        skipped: &mut Skipped,
+        cancel: &CancellationToken,
+    ) -> Result<(), FollowError> {
         self.handle.set_notice(Some("the search index is being built: not every call can be found yet".into()));
         let cursor = self.journal.size().await?;
-        let mut after = -1;
-        loop {
-            let rows = self.calls.rows(after, STEP).await?;
-            let Some(last) = rows.last() else { break };
-            after = last.first_seq;
+        let mut after = i64::MIN;
+        while let Some((last, readable)) = self.calls.facts_after(after, STEP).await? {
+            after = last;
             if cancel.is_cancelled() {
                 return Ok(());
             }
-            let facts: Vec<Facts> =
-                rows.iter()
-                    .map(|row| serde_json::from_str(&row.facts))
-                    .collect::<Result<_, _>>()
-                    .map_err(|_| DbError::Damaged("a call's facts do not read back: run callvault verify".into()))?;
-            let docs = docs(&facts);
+            skipped.take(&readable);
+            let docs = docs(&readable.facts);
             in_place(|| index.apply_new(&docs))?;
         }
-        in_place(|| index.commit(cursor))?;
-        self.refresh()
+        self.commit(index, cursor)
     }
 
-    /// Shows the last commit to searches; the searcher is opened here when nobody searched yet.
-    fn refresh(&self) -> Result<(), FollowError> {
-        let searcher = in_place(|| {
-            let searcher = self.handle.searcher()?;
-            searcher.refresh()?;
-            Ok(searcher)
-        })?;
+    fn commit(&self, index: &mut Index, cursor: u64) -> Result<(), FollowError> {
+        fault::point("search.applied");
+        in_place(|| index.commit(cursor))?;
+        fault::point("search.committed");
+        self.show(index)
+    }
+
+    /// Shows the last commit to searches.
+    fn show(&self, index: &Index) -> Result<(), FollowError> {
+        let searcher = in_place(|| self.handle.show(index))?;
         metrics::gauge!("callvault_search_cursor").set(searcher.cursor() as f64);
         Ok(())
     }
@@ -242,7 +267,7 @@ fn docs(facts: &[Facts]) -> Vec<CallDoc> {
 
 /// Work on the index that takes milliseconds, without moving the index to another thread.
 fn in_place<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    tokio::task::block_in_place(work)
+    tokio::task::block_in_place(|| guarded(work))
 }
 
 /// Work on the index that may take seconds.
@@ -250,6 +275,6 @@ async fn blocking(
     mut index: Index,
     work: impl FnOnce(&mut Index) -> Result<(), Error> + Send + 'static,
 ) -> Result<Index, FollowError> {
-    let done = tokio::task::spawn_blocking(move || work(&mut index).map(|()| index)).await?;
+    let done = tokio::task::spawn_blocking(move || guarded(|| work(&mut index)).map(|()| index)).await?;
     Ok(done?)
 }

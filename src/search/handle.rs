@@ -1,13 +1,14 @@
 //! The searcher as everybody shares it, while the follower may replace the index under it.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore};
 
-use super::{Error, Expr, Found, Page, QueryContext, Searcher, Totals};
+use super::{Error, Expr, Found, Index, Page, QueryContext, Searcher, Totals};
 
 /// Searches at the same time: more would only take the processor from the intake.
 const SEARCHES: usize = 4;
@@ -23,6 +24,8 @@ struct Shared {
     threads: usize,
     turns: Semaphore,
     searcher: RwLock<Option<Arc<Searcher>>>,
+    /// The index that lies there is not complete: whoever has no older one has none.
+    filling: AtomicBool,
     damaged: Notify,
     /// What the follower is doing, if that is anything but following.
     notice: RwLock<Option<String>>,
@@ -33,8 +36,9 @@ impl SearchHandle {
     #[must_use]
     pub fn new(dir: &Path, threads: usize) -> Self {
         let (searcher, notice) = (RwLock::default(), RwLock::default());
+        let (dir, filling, damaged) = (dir.to_owned(), AtomicBool::new(false), Notify::new());
         let turns = Semaphore::new(SEARCHES);
-        Self(Arc::new(Shared { dir: dir.to_owned(), threads, turns, searcher, damaged: Notify::new(), notice }))
+        Self(Arc::new(Shared { dir, threads, turns, searcher, filling, damaged, notice }))
     }
 
     /// Finds calls; on a thread where it may take its time.
@@ -80,9 +84,35 @@ impl SearchHandle {
         if let Some(searcher) = self.0.searcher.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             return Ok(Arc::clone(searcher));
         }
+        if self.0.filling.load(Ordering::Acquire) {
+            return Err(Error::Missing);
+        }
         let opened = Arc::new(Searcher::open(&self.0.dir, self.0.threads)?);
-        *self.0.searcher.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&opened));
-        Ok(opened)
+        // The follower may have shown a better one meanwhile.
+        let mut current = self.0.searcher.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(current.get_or_insert(opened)))
+    }
+
+    /// Shows the last commit of `index` to searches.
+    pub(super) fn show(&self, index: &Index) -> Result<Arc<Searcher>, Error> {
+        index.hold()?;
+        let current = self.0.searcher.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let shown = match current.filter(|searcher| searcher.is_beside(index)) {
+            Some(searcher) => {
+                searcher.refresh()?;
+                searcher
+            }
+            None => Arc::new(Searcher::beside(index, &self.0.dir, self.0.threads)?),
+        };
+        *self.0.searcher.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&shown));
+        self.0.filling.store(false, Ordering::Release);
+        Ok(shown)
+    }
+
+    /// The index is about to be filled: until [`Self::show`], only a searcher that is open already may answer.
+    pub(super) fn fill(&self) {
+        self.0.filling.store(true, Ordering::Release);
+        self.close_unless(Searcher::is_private);
     }
 
     /// What keeps searches from being complete, in words.
@@ -99,9 +129,10 @@ impl SearchHandle {
         &self.0.dir
     }
 
-    /// Lets go of an index that is about to be replaced.
-    pub(super) fn close(&self) {
-        *self.0.searcher.write().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Lets go of an index that gave or may give wrong answers.
+    pub(super) fn close_unless(&self, sound: impl Fn(&Searcher) -> bool) {
+        let mut searcher = self.0.searcher.write().unwrap_or_else(PoisonError::into_inner);
+        searcher.take_if(|searcher| !sound(searcher));
     }
 
     /// Forgets reports of damage to an index that has been replaced since.

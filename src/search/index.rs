@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tantivy::directory::error::OpenReadError;
 use tantivy::directory::{Directory, DirectoryLock, INDEX_WRITER_LOCK, MmapDirectory};
 use tantivy::index::IndexMeta;
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
@@ -15,6 +16,7 @@ use tantivy::{IndexWriter, Term};
 
 use super::doc::CallDoc;
 use super::error::{Error, guarded};
+use super::files::Files;
 use super::number::Forms;
 use super::schema::{self, Fields, VERSION};
 use super::text;
@@ -26,9 +28,6 @@ const ASIDE: &str = "aside";
 pub const STEADY_BYTES: usize = 15_000_000;
 /// Writer memory while the index is built from nothing, in bytes.
 pub const FILLING_BYTES: usize = 120_000_000;
-/// Indexes up to this size have their checksums verified when they are opened, in bytes. Larger
-/// ones would hold up the start; `verify` checks them.
-const CHECKED_ON_OPEN: u64 = 64 << 20;
 
 /// Segments of more calls are not merged any more: one merge stays short, and several segments
 /// can be searched in parallel. Once enough of its calls were replaced, a segment counts again.
@@ -38,6 +37,8 @@ const MERGED_CALLS: usize = 5_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Payload {
     pub version: u32,
+    /// The version of tantivy that wrote it.
+    pub library: String,
     /// Country of numbers without country code, as they were indexed.
     pub region: String,
     /// The journal entry to be read next.
@@ -60,6 +61,7 @@ pub enum Opened {
 /// The index, open for writing. Dropping it forgets what was not committed.
 pub struct Index {
     index: tantivy::Index,
+    files: Files,
     /// Missing only while it is replaced.
     writer: Option<IndexWriter>,
     fields: Fields,
@@ -111,14 +113,14 @@ impl Index {
 
     /// `None` if there is no index.
     fn open(live: &Path, region: &str) -> Result<Option<Self>, Error> {
-        let directory = MmapDirectory::open(live).map_err(tantivy::TantivyError::from)?;
-        if !tantivy::Index::exists(&directory).map_err(tantivy::TantivyError::from)? {
+        let files = Files::open(live)?;
+        if !tantivy::Index::exists(&files).map_err(tantivy::TantivyError::from)? {
             return match fs::read_dir(live)?.any(|entry| entry.is_ok_and(|entry| !is_lock(&entry))) {
                 true => Err(Error::Damaged("its list of segments is missing".to_owned())),
                 false => Ok(None),
             };
         }
-        let index = schema::open(directory)?;
+        let index = schema::open(files.clone())?;
         let meta = index.load_metas()?;
         let payload = usable(&meta)?;
         if let Some(payload) = &payload
@@ -127,30 +129,43 @@ impl Index {
             let reason = format!("it was made for region {}", payload.region);
             return Err(Error::Damaged(reason));
         }
-        if size_of(live)? <= CHECKED_ON_OPEN {
-            let damaged = index.validate_checksum()?;
-            if let Some(file) = damaged.iter().min() {
-                return Err(Error::Damaged(format!("the checksum of {} is wrong", file.display())));
-            }
-        }
-        // Opens every segment, which finds missing and cut files.
+        hold_all(&index, &files)?;
+        // Opens every segment: what lies in a file may make no sense though its checksum is right.
         index.reader_builder().reload_policy(tantivy::ReloadPolicy::Manual).try_into()?;
-        Self::with(index, region, payload).map(Some)
+        Self::with(index, files, region, payload).map(Some)
     }
 
     fn create(live: &Path, region: &str) -> Result<Self, Error> {
         fs::create_dir_all(live).map_err(Error::Io)?;
         let (schema, _) = schema::schema();
+        let files = Files::open(live)?;
         let builder = tantivy::Index::builder().schema(schema).settings(schema::settings());
-        let index = builder.tokenizers(schema::tokenizers()).create_in_dir(live)?;
-        Self::with(index, region, None)
+        let index = builder.tokenizers(schema::tokenizers()).open_or_create(files.clone())?;
+        Self::with(index, files, region, None)
     }
 
-    fn with(index: tantivy::Index, region: &str, payload: Option<Payload>) -> Result<Self, Error> {
+    fn with(index: tantivy::Index, files: Files, region: &str, payload: Option<Payload>) -> Result<Self, Error> {
         let writer = Some(new_writer(&index, STEADY_BYTES)?);
+        files.tidy().map_err(Error::Io)?;
         let (_, fields) = schema::schema();
         let built_at = payload.map(|payload| payload.built_at);
-        Ok(Self { index, writer, fields, forms: Forms::new(region), built_at, uncommitted: false })
+        Ok(Self { index, files, writer, fields, forms: Forms::new(region), built_at, uncommitted: false })
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Takes every file of the last commit out of everybody's reach.
+    pub(super) fn hold(&self) -> Result<(), Error> {
+        hold_all(&self.index, &self.files)
+    }
+
+    /// The name of a file that somebody else touched since this process wrote or read it: what lies there can't be
+    /// trusted any more, though nothing that was read so far is wrong.
+    #[must_use]
+    pub fn disturbed(&self) -> Option<String> {
+        self.files.disturbed().map(|file| file.display().to_string())
     }
 
     fn payload(&self) -> Result<Option<Payload>, Error> {
@@ -194,7 +209,8 @@ impl Index {
     /// As [`Self::apply`].
     pub fn commit(&mut self, cursor: u64) -> Result<(), Error> {
         let built_at = *self.built_at.get_or_insert(cursor);
-        let payload = Payload { version: VERSION, region: self.forms.region().to_owned(), cursor, built_at };
+        let library = tantivy::version_string().to_owned();
+        let payload = Payload { version: VERSION, library, region: self.forms.region().to_owned(), cursor, built_at };
         let payload = serde_json::to_string(&payload).map_err(io::Error::from)?;
         let mut commit = self.writer()?.prepare_commit()?;
         commit.set_payload(&payload);
@@ -281,6 +297,9 @@ pub(super) fn usable(meta: &IndexMeta) -> Result<Option<Payload>, Error> {
         let reason = format!("it has version {}, and this program writes {VERSION}", payload.version);
         return Err(Error::Damaged(reason));
     }
+    if payload.library != tantivy::version_string() {
+        return Err(Error::Damaged(format!("it was written by {}", payload.library)));
+    }
     Ok(Some(payload))
 }
 
@@ -304,6 +323,19 @@ fn new_writer(index: &tantivy::Index, bytes: usize) -> Result<IndexWriter, Error
     Ok(writer)
 }
 
+/// tantivy opens some files only when they are first needed; by then somebody may have touched them.
+fn hold_all(index: &tantivy::Index, files: &Files) -> Result<(), Error> {
+    let written = index.directory().list_managed_files();
+    for file in index.load_metas()?.list_segment_files().intersection(&written) {
+        match files.get_file_handle(file) {
+            // A merge just ended, and what it merged was deleted.
+            Err(OpenReadError::FileDoesNotExist(_)) if !index.load_metas()?.list_segment_files().contains(file) => {}
+            other => drop(other.map_err(tantivy::TantivyError::from)?),
+        }
+    }
+    Ok(())
+}
+
 /// Keeps any other writer out for as long as it lives.
 fn lock(live: &Path) -> Result<DirectoryLock, Error> {
     let directory = MmapDirectory::open(live).map_err(tantivy::TantivyError::from)?;
@@ -321,13 +353,4 @@ fn set_aside(dir: &Path) -> io::Result<()> {
 
 fn is_lock(entry: &fs::DirEntry) -> bool {
     entry.file_name().as_encoded_bytes().ends_with(b".lock")
-}
-
-/// Bytes of all files of the index.
-fn size_of(live: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(live)? {
-        bytes += entry?.metadata().map_or(0, |metadata| metadata.len());
-    }
-    Ok(bytes)
 }

@@ -13,6 +13,7 @@
 //! | `expr` | that tree; pure data |
 //! | `schema` | fields, and the document of a call |
 //! | `index`, `searcher` | one writes and rebuilds, the other reads beside it |
+//! | `files` | the index's files as a server holds them: nobody can change them under it |
 //! | `plan`, `bits`, `cache` | tree to the set of a segment's documents; such sets; those kept for the next query |
 //! | `gather`, `facets`, `cursor` | total, page and counts of a set |
 //!
@@ -28,6 +29,7 @@ mod document;
 mod error;
 mod expr;
 mod facets;
+mod files;
 mod filters;
 mod follow;
 mod gather;

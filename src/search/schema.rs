@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tantivy::directory::MmapDirectory;
+use tantivy::directory::Directory;
 use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions};
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{IndexSettings, Order, TantivyDocument};
@@ -13,7 +13,7 @@ use super::number::{self, Forms, GroupTokenizer};
 use super::text::{self, NameTokenizer};
 
 /// Raised whenever the same call would be indexed differently; older indexes are rebuilt.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 const RAW: &str = "raw";
 const NAME: &str = "name";
@@ -109,8 +109,8 @@ pub(super) fn settings() -> IndexSettings {
 }
 
 /// Opens the index that `directory` holds, with this module's tokenizers.
-pub(super) fn open(directory: MmapDirectory) -> Result<tantivy::Index, Error> {
-    let mut index = tantivy::Index::open(directory)?;
+pub(super) fn open(directory: impl Directory) -> Result<tantivy::Index, Error> {
+    let mut index = tantivy::Index::open(Box::new(directory) as Box<dyn Directory>)?;
     index.set_tokenizers(tokenizers());
     Ok(index)
 }

@@ -1,10 +1,11 @@
 //! The reading side of the index: beside a running writer, also from another process.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use tantivy::directory::MmapDirectory;
 use tantivy::directory::error::OpenReadError;
+use tantivy::directory::{Directory, MmapDirectory};
 use tantivy::schema::Value;
 use tantivy::{DocAddress, DocSet, IndexReader, ReloadPolicy, SegmentReader, TERMINATED, TantivyDocument, Term};
 
@@ -13,11 +14,17 @@ use super::cursor::{self, Sort};
 use super::error::{Error, guarded};
 use super::expr::Expr;
 use super::facets::{Counts, Facet};
+use super::files::{Files, check};
 use super::filters::QueryContext;
 use super::gather::{Gathered, Hit, Plan, gather};
-use super::index::{LIVE, Payload, usable};
+use super::index::{Index, LIVE, Payload, usable};
 use super::schema::{self, DIGEST, Fields};
 use super::text;
+
+/// tantivy's list of the files that it wrote.
+const MANAGED: &str = ".managed.json";
+/// tantivy's list of the segments.
+const META: &str = "meta.json";
 
 /// Which part of the result is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +82,8 @@ struct Snapshot {
 /// Cheap to share, and its methods may run at the same time.
 pub struct Searcher {
     live: PathBuf,
+    /// Those of the process that writes the index; `None` for whoever only reads beside it.
+    files: Option<Files>,
     index: tantivy::Index,
     reader: IndexReader,
     fields: Fields,
@@ -90,20 +99,39 @@ impl Searcher {
     /// [`Error::Missing`] if there is none, [`Error::Damaged`] if it can't be used.
     pub fn open(dir: &Path, threads: usize) -> Result<Self, Error> {
         let live = dir.join(LIVE);
-        guarded(|| {
-            let directory = open_directory(&live)?;
-            let mut index = schema::open(directory)?;
-            usable(&index.load_metas()?)?;
-            if threads > 1 {
-                index.set_multithread_executor(threads)?;
-            }
-            let builder = index.reader_builder().reload_policy(ReloadPolicy::Manual);
-            // Only ids are stored, and each is asked for once.
-            let reader = builder.doc_store_cache_num_blocks(4).try_into()?;
-            let snapshot = RwLock::new(Arc::new(snapshot(&index, &reader)?));
-            let (_, fields) = schema::schema();
-            Ok(Self { live: live.clone(), index, reader, fields, snapshot, cache: Cache::default() })
-        })
+        guarded(|| Self::with(&live, None, schema::open(open_directory(&live)?)?, threads))
+    }
+
+    /// Opens the index that this process writes, on the files that it holds.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn beside(index: &Index, dir: &Path, threads: usize) -> Result<Self, Error> {
+        let files = index.files().clone();
+        guarded(|| Self::with(&dir.join(LIVE), Some(files.clone()), schema::open(files)?, threads))
+    }
+
+    fn with(live: &Path, files: Option<Files>, mut index: tantivy::Index, threads: usize) -> Result<Self, Error> {
+        usable(&index.load_metas()?)?;
+        if threads > 1 {
+            index.set_multithread_executor(threads)?;
+        }
+        let builder = index.reader_builder().reload_policy(ReloadPolicy::Manual);
+        // Only ids are stored, and each is asked for once.
+        let reader = builder.doc_store_cache_num_blocks(4).try_into()?;
+        let snapshot = RwLock::new(Arc::new(snapshot(&index, &reader)?));
+        let (_, fields) = schema::schema();
+        Ok(Self { live: live.to_owned(), files, index, reader, fields, snapshot, cache: Cache::default() })
+    }
+
+    /// Whether it reads the very files that `index` writes.
+    pub(super) fn is_beside(&self, index: &Index) -> bool {
+        self.files.as_ref().is_some_and(|files| files.is(index.files()))
+    }
+
+    /// Whether its files are out of everybody's reach.
+    pub(super) fn is_private(&self) -> bool {
+        self.files.is_some()
     }
 
     /// Goes over to the last commit; searches that run stay with theirs.
@@ -213,30 +241,46 @@ impl Searcher {
         })
     }
 
-    /// Reads every file of the last commit and compares its checksum; returns the names of those
-    /// that are damaged or missing. Takes as long as reading the index.
+    /// Reads every file of the last commit and compares its checksum; returns the names of those that are damaged,
+    /// missing or no file of the index, and why. Takes as long as reading the index. Where nobody writes it, nothing
+    /// else may lie there.
     ///
     /// # Errors
     /// [`Error::Damaged`] if not even the list of files can be read.
-    pub fn check(&self) -> Result<Vec<String>, Error> {
+    pub fn check(&self, nobody_writes: bool) -> Result<Vec<(String, String)>, Error> {
         guarded(|| {
             // Opened afresh: the list of files in memory is as old as this searcher.
-            let index = schema::open(open_directory(&self.live)?)?;
+            let directory = open_directory(&self.live)?;
+            let index = schema::open(directory.clone())?;
             let managed = index.directory().list_managed_files();
-            let mut damaged = Vec::new();
+            let mut damaged: Vec<(PathBuf, String)> = Vec::new();
             let listed = index.load_metas()?.list_segment_files();
-            for file in listed.intersection(&managed) {
-                match index.directory().validate_checksum(file) {
-                    Ok(true) => {}
-                    Ok(false) => damaged.push(file),
+            let on_disk = names_in(&self.live)?;
+            // Of the files that a segment may have it has those that were ever written, or that lie there.
+            for file in listed.iter().filter(|file| managed.contains(*file) || on_disk.contains_key(*file)) {
+                match directory.get_file_handle(file) {
+                    Ok(handle) => damaged.extend(check(&handle).err().map(|error| (file.clone(), error.to_string()))),
                     // A running writer merges segments and deletes what it merged.
                     Err(OpenReadError::FileDoesNotExist(_))
                         if !index.load_metas()?.list_segment_files().contains(file) => {}
-                    Err(_) => damaged.push(file),
+                    Err(OpenReadError::FileDoesNotExist(_)) => damaged.push((file.clone(), "it is missing".into())),
+                    Err(_) => damaged.push((file.clone(), "it can't be read".into())),
                 }
             }
-            let mut names: Vec<String> = damaged.iter().map(|file| file.display().to_string()).collect();
+            for (file, regular) in on_disk {
+                let known = managed.contains(&file) || file == Path::new(MANAGED);
+                if !regular {
+                    damaged.push((file, "it is no file".into()));
+                } else if !known && (listed.contains(&file) || file == Path::new(META)) {
+                    damaged.push((MANAGED.into(), "it does not list every file of the index".into()));
+                } else if nobody_writes && !known && file.extension().is_none_or(|extension| extension != "lock") {
+                    damaged.push((file, "it is no file of the index".into()));
+                }
+            }
+            let mut names: Vec<_> =
+                damaged.iter().map(|(file, why)| (file.display().to_string(), why.clone())).collect();
             names.sort_unstable();
+            names.dedup();
             Ok(names)
         })
     }
@@ -255,8 +299,16 @@ impl Searcher {
     }
 }
 
+/// What lies in a folder, and whether it is a plain file.
+fn names_in(live: &Path) -> Result<BTreeMap<PathBuf, bool>, Error> {
+    let entries = std::fs::read_dir(live)?;
+    entries
+        .map(|entry| entry.and_then(|e| Ok((e.file_name().into(), e.file_type()?.is_file()))).map_err(Error::Io))
+        .collect()
+}
+
 fn open_directory(live: &Path) -> Result<MmapDirectory, Error> {
-    if !live.join("meta.json").try_exists().map_err(Error::Io)? {
+    if !live.join(META).try_exists().map_err(Error::Io)? {
         return Err(Error::Missing);
     }
     Ok(MmapDirectory::open(live).map_err(tantivy::TantivyError::from)?)

@@ -24,16 +24,17 @@ impl Run<'_> {
             }
             Err(error) => return Err(error),
         };
-        match tokio::task::block_in_place(|| searcher.check()) {
+        let nobody_writes = DataDirLock::check_free(&self.app.config.data_dir).is_ok();
+        match tokio::task::block_in_place(|| searcher.check(nobody_writes)) {
             Ok(files) => {
-                for file in files {
-                    self.damage(
-                        format!("search index file {file}"),
-                        "its checksum is wrong, or it is missing: run callvault reindex",
-                    );
+                for (file, why) in files {
+                    self.damage(format!("search index file {file}"), format!("{why}: run callvault reindex"));
                 }
             }
             Err(error) => self.damage("search index", format!("{error}: run callvault reindex")),
+        }
+        if searcher.cursor() > self.size {
+            self.damage("search index", "it knows more than the journal: run callvault reindex");
         }
         match self.compare(&searcher).await {
             Err(VerifyError::Search(error)) => self.damage("search index", format!("{error}: run callvault reindex")),
@@ -60,12 +61,10 @@ impl Run<'_> {
 
     /// Calls that changed after the commit that is searched are left out: their documents may be older.
     async fn compare(&mut self, searcher: &Searcher) -> Result<(), VerifyError> {
-        let (cursor, mut after, mut known) = (searcher.cursor(), i64::MIN, 0);
+        let (cursor, mut from, mut known) = (searcher.cursor(), i64::MIN, 0);
         loop {
-            let rows = self.app.calls.rows(after, STEP).await?;
-            let Some(last) = rows.last() else { break };
-            after = last.first_seq;
-            for row in &rows {
+            let rows = self.app.calls.stored(from, STEP).await?;
+            for row in rows.iter().filter_map(|row| row.columns.as_ref().ok()) {
                 known += u64::from(row.first_seq.cast_unsigned() < cursor);
                 if row.last_seq.cast_unsigned() >= cursor {
                     continue;
@@ -83,6 +82,8 @@ impl Run<'_> {
                 }
             }
             self.progress.advance(rows.len() as u64);
+            let Some(next) = rows.last().and_then(|last| last.first_seq.checked_add(1)) else { break };
+            from = next;
         }
         if searcher.num_calls() > known {
             let more = searcher.num_calls() - known;

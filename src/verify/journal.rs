@@ -2,15 +2,17 @@
 
 use jiff::Timestamp;
 
-use super::{Run, VerifyError};
+use super::{NAMED, Run, VerifyError};
+use crate::db::Error as DbError;
 use crate::evidence::Frontier;
-use crate::journal::damage_in_row;
+use crate::journal::{Head, damage_in_row};
 
 /// Rows that are read at once; each may hold a body of 256 KiB.
 const ROWS: u64 = 200;
 
 impl Run<'_> {
     pub(super) async fn journal(&mut self) -> Result<(), VerifyError> {
+        self.begin().await?;
         self.progress.begin("journal", self.size);
         let (mut expected, mut last_at) = (0, Timestamp::MIN);
         let mut frontier = Frontier::default();
@@ -48,25 +50,48 @@ impl Run<'_> {
         if expected < self.size {
             self.damage(gap(expected, self.size), "missing from the journal's end");
         }
-        self.head(&frontier).await
-    }
-
-    /// The head row, unless the journal grew while it was read: then its frontier is of a later tree.
-    async fn head(&mut self, folded: &Frontier) -> Result<(), VerifyError> {
-        match self.app.journal.frontier().await {
-            Ok(head) if head.size() == self.size && head.root() != folded.root() => {
-                self.damage("journal head", "its tree is not the tree of the entries");
-            }
-            Ok(head) if head.size() == self.size && self.app.journal.has_rows_beyond(self.size).await? => {
-                self.damage("journal head", "rows lie beyond the journal's end");
-            }
-            Ok(head) if head.size() < self.size => self.damage("journal head", "it shrank while it was read"),
-            Ok(_) => {}
-            Err(crate::db::Error::Damaged(why)) => self.damage("journal head", why),
-            Err(error) => return Err(error.into()),
+        self.head(&frontier, last_at).await?;
+        for (seq, table) in self.app.journal.rows_outside(NAMED).await? {
+            self.damage(format!("{table} row {seq}"), "it lies outside the journal");
         }
         Ok(())
     }
+
+    /// How far the journal goes: as its head row says, or where that makes no sense, as its rows do.
+    async fn begin(&mut self) -> Result<(), VerifyError> {
+        let rows = self.app.journal.end_of_rows().await?;
+        let head = self.app.journal.stored_head().await.map_or_else(unreadable, Ok)?;
+        if head.is_none() {
+            self.damage("journal head", "its row is missing or makes no sense");
+        }
+        self.size = head.and_then(|head| head.frontier).map_or(rows, |frontier| frontier.size());
+        Ok(())
+    }
+
+    /// The head row, unless the journal grew while it was read: then its frontier is of a later tree.
+    async fn head(&mut self, folded: &Frontier, last_at: Timestamp) -> Result<(), VerifyError> {
+        let Some(head) = self.app.journal.stored_head().await.map_or_else(unreadable, Ok)? else { return Ok(()) };
+        let Some(tree) = head.frontier else {
+            self.damage("journal head", "its tree does not fit its size");
+            return Ok(());
+        };
+        if tree.size() < self.size {
+            self.damage("journal head", "it shrank while it was read");
+        } else if tree.size() == self.size {
+            if tree != *folded {
+                self.damage("journal head", "its tree is not the tree of the entries");
+            }
+            if self.size > 0 && head.at != last_at.as_microsecond() {
+                self.damage("journal head", "its time is not that of the last entry");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A head row that can't be decoded is as good as none.
+fn unreadable(error: DbError) -> Result<Option<Head>, DbError> {
+    if error.is_damage() { Ok(None) } else { Err(error) }
 }
 
 fn gap(from: u64, to: u64) -> String {

@@ -1,11 +1,12 @@
 //! Checks everything that is kept against everything that was journaled, and names what does not fit.
 //!
-//! The journal against itself, the projections against the journal, the index against the projections, every stored
+//! The database against itself, the journal against itself, the projections against the journal, the index against the projections, every stored
 //! object against its receipt, and the store against the journal for objects that nobody knows. It changes nothing, and
 //! runs beside a server that goes on working. What it can't see: a journal cut off at its end with the head row
 //! rewritten to match; only a checkpoint that lies elsewhere shows that.
 
 mod calls;
+mod database;
 mod index;
 mod journal;
 mod objects;
@@ -18,6 +19,8 @@ use crate::search::Error as SearchError;
 
 /// Rows that are read at once.
 const STEP: u64 = 1000;
+/// Of one kind of stray rows at most so many are named.
+const NAMED: u64 = 100;
 
 /// One thing that does not fit, in words; `what` names the entry, call or object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,13 +76,21 @@ struct Run<'a> {
 /// # Errors
 /// Database, index or store can't be used at all; damage is no error but a finding.
 pub async fn verify(app: &App, progress: &mut dyn Progress) -> Result<Report, VerifyError> {
-    let size = app.journal.size().await?;
-    let mut run = Run { app, progress, report: Report::default(), size };
-    run.journal().await?;
-    run.calls().await?;
-    run.tokens().await?;
-    run.index().await?;
-    run.objects().await?;
+    let mut run = Run { app, progress, report: Report::default(), size: 0 };
+    let database = run.database().await;
+    run.finding("database", database)?;
+    let journal = run.journal().await;
+    run.finding("journal", journal)?;
+    let calls = run.calls().await;
+    run.finding("calls", calls)?;
+    let tokens = run.tokens().await;
+    run.finding("tokens", tokens)?;
+    let work = run.work().await;
+    run.finding("work in progress", work)?;
+    let index = run.index().await;
+    run.finding("search index", index)?;
+    let objects = run.objects().await;
+    run.finding("objects", objects)?;
     Ok(run.report)
 }
 
@@ -88,5 +99,16 @@ impl Run<'_> {
         let damage = Damage { what: what.into(), why: why.into() };
         self.report.damages += 1;
         self.progress.damage(&damage);
+    }
+
+    /// A part that breaks off at something that makes no sense has found damage; the others are checked all the same.
+    fn finding(&mut self, part: &str, outcome: Result<(), VerifyError>) -> Result<(), VerifyError> {
+        match outcome {
+            Err(VerifyError::Db(error)) if error.is_damage() => {
+                self.damage(part, format!("it can't be read to its end: {error}"));
+                Ok(())
+            }
+            other => other,
+        }
     }
 }

@@ -6,8 +6,9 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 
 use super::{Run, STEP, VerifyError};
+use crate::app::App;
 use crate::calls::Facts;
-use crate::objects::{ObjectKey, sha256_of};
+use crate::objects::{StoreError, sha256_of};
 
 /// What a receipt promises of one object.
 struct Promise {
@@ -17,6 +18,7 @@ struct Promise {
     sha256: String,
     size: Option<u64>,
     retain_until: Timestamp,
+    held: bool,
 }
 
 /// Objects that are read at the same time.
@@ -26,21 +28,26 @@ impl Run<'_> {
     pub(super) async fn objects(&mut self) -> Result<(), VerifyError> {
         let (.., recordings) = self.app.calls.counts().await?;
         self.progress.begin("objects", recordings * 2);
-        let mut after = i64::MIN;
+        let mut from = i64::MIN;
         loop {
-            let rows = self.app.calls.rows(after, STEP).await?;
-            let Some(last) = rows.last() else { break };
-            after = last.first_seq;
-            let facts = rows.iter().filter_map(|row| serde_json::from_str::<Facts>(&row.facts).ok());
+            let rows = self.app.calls.stored(from, STEP).await?;
+            let Some(next) = rows.last().and_then(|last| last.first_seq.checked_add(1)) else { break };
+            from = next;
+            // A row that does not read back was named before.
+            let columns = rows.iter().filter_map(|row| row.columns.as_ref().ok());
+            let facts = columns.filter_map(|row| serde_json::from_str::<Facts>(&row.facts).ok());
             let promises: Vec<Promise> = facts.flat_map(|facts| promises(&facts)).collect();
             let app = self.app;
             let mut checks =
                 futures_util::stream::iter(promises).map(|promise| check(app, promise)).buffer_unordered(AT_ONCE);
             while let Some((promise, outcome)) = checks.next().await {
                 match outcome {
-                    Ok(bytes) => {
+                    Ok((bytes, flaws)) => {
                         self.report.objects += 1;
                         self.report.object_bytes += bytes;
+                        for why in flaws {
+                            self.damage(format!("object {} of call {}", promise.key, promise.call_id), why);
+                        }
                     }
                     Err(why) => self.damage(format!("object {} of call {}", promise.key, promise.call_id), why),
                 }
@@ -52,22 +59,25 @@ impl Run<'_> {
 
     /// Objects that no intent ever named.
     async fn strangers(&mut self) -> Result<(), VerifyError> {
-        let mut objects = self.app.store.list(ObjectKey::RECORDINGS).await?;
+        let mut objects = self.app.store.list("").await?;
         while let Some(info) = objects.next().await {
             let info = match info {
                 Ok(info) => info,
+                // Named with its object already.
+                Err(StoreError::Lock { .. }) => continue,
+                Err(StoreError::Stray { key, why }) => {
+                    self.damage(format!("object {key}"), why);
+                    continue;
+                }
                 Err(error) => {
                     self.damage("store", error.to_string());
                     continue;
                 }
             };
             let folder = info.key.rsplit('/').nth(1).unwrap_or_default().to_owned();
-            let known = match self.app.calls.facts_of(&[folder]).await {
-                Ok(facts) => facts.iter().flat_map(intended).collect::<BTreeSet<_>>(),
-                Err(crate::db::Error::Damaged(_)) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            if !known.contains(&info.key) {
+            let owner = self.app.calls.facts_of(&[folder]).await?;
+            let known: BTreeSet<String> = owner.facts.iter().flat_map(intended).collect();
+            if owner.skipped.is_empty() && !known.contains(&info.key) {
                 self.damage(format!("object {}", info.key), "no journal entry knows of it");
             }
         }
@@ -77,7 +87,7 @@ impl Run<'_> {
 
 fn promises(facts: &Facts) -> Vec<Promise> {
     let receipts = facts.recordings.values().filter_map(|recording| recording.receipt.as_ref());
-    let mut seen = BTreeSet::new();
+    let (mut seen, held) = (BTreeSet::new(), !facts.call().holds.is_empty());
     let mut promises = Vec::new();
     for (.., receipt) in receipts {
         if !seen.insert(receipt.object_key.clone()) {
@@ -90,6 +100,7 @@ fn promises(facts: &Facts) -> Vec<Promise> {
             sha256: sha256.to_owned(),
             size,
             retain_until: receipt.retain_until,
+            held,
         };
         promises.push(promise(&receipt.object_key, &receipt.version, &receipt.sha256, Some(receipt.size_bytes)));
         promises.push(promise(&receipt.vcon_key, &receipt.vcon_version, &receipt.vcon_sha256, None));
@@ -106,14 +117,17 @@ fn intended(facts: &Facts) -> Vec<String> {
     intents.chain(receipts).collect()
 }
 
-/// Reads one object back; the number of bytes, or what is wrong with it.
-async fn check(app: &crate::app::App, promise: Promise) -> (Promise, Result<u64, String>) {
+/// The number of bytes that were right, and how they are kept badly.
+type Kept = (u64, Vec<String>);
+
+/// Reads one object back; what is wrong where its bytes are not right.
+async fn check(app: &App, promise: Promise) -> (Promise, Result<Kept, String>) {
     let outcome = read_back(app, &promise).await;
     (promise, outcome)
 }
 
-async fn read_back(app: &crate::app::App, promise: &Promise) -> Result<u64, String> {
-    let words = |error: crate::objects::StoreError| error.to_string();
+async fn read_back(app: &App, promise: &Promise) -> Result<Kept, String> {
+    let words = |error: StoreError| error.to_string();
     let info = app.store.head(&promise.key).await.map_err(words)?.ok_or("it is missing from the store")?;
     let bytes = app.store.get(&promise.key, promise.version.as_deref(), None).await.map_err(words)?;
     let sha256 = sha256_of(bytes).await.map_err(|error| format!("it can't be read: {error}"))?;
@@ -125,9 +139,10 @@ async fn read_back(app: &crate::app::App, promise: &Promise) -> Result<u64, Stri
     }
     match info.retain_until {
         None => Err("its lock is missing".into()),
-        Some(until) if until < promise.retain_until => {
+        Some(until) if until != promise.retain_until => {
             Err(format!("its lock ends {until}, the receipt says {}", promise.retain_until))
         }
-        Some(_) => Ok(info.size),
+        Some(_) if info.legal_hold != promise.held => Err("its legal hold is not the journal's".into()),
+        Some(_) => Ok((info.size, app.store.flaws(&promise.key, &sha256).await.map_err(words)?)),
     }
 }

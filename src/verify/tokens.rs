@@ -30,7 +30,7 @@ impl Run<'_> {
         for (name, row) in &expected {
             match stored.get(name) {
                 None => self.damage(format!("token {name}"), "journaled, but missing from the tokens"),
-                Some(found) if found != row => {
+                Some(found) if found.as_ref() != Some(row) => {
                     self.damage(format!("token {name}"), "its row does not say what the journal says")
                 }
                 Some(_) => {}

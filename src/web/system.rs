@@ -82,6 +82,11 @@ async fn readiness(state: &WebState) -> (bool, Vec<Degraded>) {
             }
         }
     }
+    let damaged = state.app.calls.damaged().list().len();
+    if damaged > 0 {
+        let why = format!("{damaged} stored rows are damaged and left out: run callvault verify");
+        degraded.push(Degraded { part: "database", why });
+    }
     (ready, degraded)
 }
 

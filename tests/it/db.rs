@@ -41,6 +41,9 @@ fn parts(list: &str) -> Vec<String> {
 fn tables(folder: &str) -> Tables {
     let mut tables = Tables::new();
     for statement in statements(folder).into_iter().flat_map(|(_, statements)| statements) {
+        if let Some(name) = statement.strip_prefix("drop table ") {
+            assert!(tables.remove(name.trim()).is_some(), "{name} is dropped and was never made");
+        }
         let Some(rest) = statement.strip_prefix("create table ") else { continue };
         let (name, rest) = rest.split_once('(').unwrap();
         let inner = &rest[..rest.rfind(')').unwrap()];

@@ -80,7 +80,8 @@ async fn without_room_for_the_database_nothing_is_acknowledged() {
     app.post(&call(&app, 0)).await;
     app.call_in("call_0", "archived").await;
     let full = Filler::on(&app.data_dir());
-    assert_eq!(app.get("/readyz").await.status, 503);
+    let not_ready = || async { (app.get("/readyz").await.status == 503).then_some(()) };
+    eventually("it says that it is not ready", not_ready).await;
     let (mut sent, mut refused) = (1, 0);
     // The write-ahead log may have room for some yet.
     while refused < 3 && sent < 500 {

@@ -39,6 +39,7 @@ mod search;
 mod search_index;
 #[cfg(feature = "failpoints")]
 mod soak;
+mod tamper;
 mod tidy;
 mod vcon;
 mod webhooks;

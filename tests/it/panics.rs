@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::events::ended;
+use crate::http::eventually;
 use crate::process::{ProcessApp, Start};
 use crate::scenario::{Deliveries, SETTINGS, finish, tail};
 
@@ -23,15 +24,14 @@ async fn workers_that_panic_are_started_again() {
     assert_eq!(app.try_serve(&faults.join(";")).await, Start::Ready);
     assert!(deliveries.send(&mut app, Duration::from_secs(30)).await, "{}", tail(&app));
     assert!(app.settled_within(Duration::from_secs(60)).await, "all go on: {}", tail(&app));
-    let ready = app.get("/readyz").await.ok();
     for (worker, _) in workers {
-        assert_eq!(
-            app.metric(&format!("callvault_worker_restarts_total{{worker=\"{worker}\"}}")).await,
-            1.0,
-            "{worker}"
-        );
-        let degraded = ready["degraded"].as_array().unwrap();
-        assert!(degraded.iter().any(|part| part["part"] == worker), "{worker}: {ready}");
+        let told = || async {
+            let ready = app.get("/readyz").await.ok();
+            ready["degraded"].as_array().unwrap().iter().any(|part| part["part"] == worker).then_some(())
+        };
+        eventually(&format!("readiness tells of the {worker}"), told).await;
+        let restarts = app.metric(&format!("callvault_worker_restarts_total{{worker=\"{worker}\"}}")).await;
+        assert_eq!(restarts, 1.0, "{worker}");
     }
     assert_eq!(app.metric("callvault_panics_total").await, 5.0);
     assert!(app.log().contains("the program panicked"), "it is told where");
@@ -72,7 +72,7 @@ async fn a_writer_that_hangs_is_answered_for() {
     let url = format!("{}/webhooks/doubletick", app.url);
     let post = || app.client.post(&url).bearer_auth(crate::app::INGEST).body(json!({"event": "NEW_LEAD"}).to_string());
     let asked = std::time::Instant::now();
-    let answer = tokio::time::timeout(Duration::from_secs(14), crate::http::Answer::of(post())).await;
+    let answer = tokio::time::timeout(Duration::from_secs(20), crate::http::Answer::of(post())).await;
     let answer = answer.expect("an answer in bounded time");
     answer.problem(503);
     assert_eq!(answer.header("retry-after"), "1");

@@ -335,6 +335,9 @@ impl Drop for ProcessApp {
             let _ = child.kill();
             let _ = child.wait();
             assert!(std::thread::panicking(), "a ProcessApp ends with finish().await");
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().filter(|line| !line.contains(" DEBUG ")).take(40).collect();
+            eprintln!("the end of its log:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
     }
 }

@@ -9,7 +9,7 @@ mod sidecar;
 use std::fs;
 use std::io::{self, Read, Seek};
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,12 +23,15 @@ use sha2::{Digest, Sha256};
 use super::key::is_sound;
 use super::{ByteStream, Content, ObjectInfo, ObjectKey, ObjectStore, StoreError};
 use crate::fault;
-use durable::Staged;
+use durable::{Folders, Staged};
 use sidecar::Sidecar;
 
 /// Where files are made before they get their name; empty while nothing is under way.
 const STAGING: &str = ".staging";
+/// Made by some file systems, and only for root to look into.
+const LOST_AND_FOUND: &str = "lost+found";
 const READ_ONLY: u32 = 0o444;
+const WRITABLE: u32 = 0o222;
 /// Read and written at once when streaming or comparing, in bytes.
 const BLOCK: usize = 256 * 1024;
 
@@ -36,6 +39,7 @@ const BLOCK: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct FsStore {
     root: Arc<Path>,
+    folders: Arc<Folders>,
 }
 
 impl FsStore {
@@ -45,7 +49,7 @@ impl FsStore {
     /// The folder can't be made.
     pub fn open(root: &Path) -> io::Result<Self> {
         durable::create_dir_all(&root.join(STAGING))?;
-        Ok(Self { root: root.into() })
+        Ok(Self { root: root.into(), folders: Arc::default() })
     }
 
     /// Removes what an interrupted run left before it got its name. Only for the process that alone writes here.
@@ -55,8 +59,12 @@ impl FsStore {
     pub fn clear_staging(&self) -> io::Result<usize> {
         let mut removed = 0;
         for entry in fs::read_dir(self.root.join(STAGING))? {
-            fs::remove_file(entry?.path())?;
-            removed += 1;
+            let entry = entry?;
+            // A folder is nothing of ours: a file system's lost+found, where this is one of its own.
+            if !entry.file_type()?.is_dir() {
+                fs::remove_file(entry.path())?;
+                removed += 1;
+            }
         }
         Ok(removed)
     }
@@ -77,7 +85,13 @@ impl FsStore {
     fn put_blocking(&self, key: &str, content: &Content, retain_until: Timestamp) -> Result<ObjectInfo, StoreError> {
         let path = self.path(key)?;
         let folder = path.parent().ok_or_else(|| StoreError::InvalidKey(key.to_owned()))?;
-        durable::create_dir_all(folder)?;
+        if !self.root.is_dir() {
+            // It is never made again: its disk may only not be mounted.
+            return Err(io::Error::other("its folder is gone: mount its disk, or restore it").into());
+        }
+        for needed in [folder, &self.root.join(STAGING)] {
+            self.folders.make(&self.root, needed)?;
+        }
         let created = self.link(&path, content)?;
         if !created && !same_bytes(&path, content)? {
             return Err(StoreError::Conflict(key.to_owned()));
@@ -162,33 +176,63 @@ impl FsStore {
         change(known)?.write(&path, &self.staged().0)
     }
 
-    /// Every object below a folder, sent one by one.
-    fn walk(
-        &self,
-        folder: &Path,
-        prefix: &str,
-        send: &mut dyn FnMut(Result<ObjectInfo, StoreError>) -> bool,
-    ) -> io::Result<bool> {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let path = entry.path();
+    /// Every object below a folder, sent one by one; what can't be read or is no object is told and passed over.
+    fn walk(&self, folder: &Path, prefix: &str, send: &mut Sink<'_>) -> bool {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => return send(Err(error.into())),
+        };
+        for entry in entries {
+            let outcome = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)));
+            let (path, kind) = match outcome {
+                Ok(found) => found,
+                Err(error) => {
+                    if !send(Err(error.into())) {
+                        return false;
+                    }
+                    continue;
+                }
+            };
             let key = path.strip_prefix(&self.root).unwrap_or(&path).to_string_lossy().into_owned();
-            if key.starts_with('.') || key.ends_with(sidecar::SUFFIX) {
+            if key == STAGING || key == LOST_AND_FOUND {
                 continue;
             }
-            if entry.file_type()?.is_dir() {
+            if kind.is_dir() {
                 let below = format!("{key}/");
-                if (below.starts_with(prefix) || prefix.starts_with(&below)) && !self.walk(&path, prefix, send)? {
-                    return Ok(false);
+                if (below.starts_with(prefix) || prefix.starts_with(&below)) && !self.walk(&path, prefix, send) {
+                    return false;
                 }
-            } else if key.starts_with(prefix) {
-                let info = self.head_blocking(&key).transpose();
-                if info.is_some_and(|info| !send(info)) {
-                    return Ok(false);
-                }
+            } else if key.starts_with(prefix) && self.look(&key, &path, kind.is_file()).is_some_and(|seen| !send(seen))
+            {
+                return false;
             }
         }
-        Ok(true)
+        true
+    }
+
+    /// What a name in the store stands for; `None` for an object's sidecar.
+    fn look(&self, key: &str, path: &Path, plain: bool) -> Option<Result<ObjectInfo, StoreError>> {
+        let stray = |why| Some(Err(StoreError::Stray { key: key.to_owned(), why }));
+        if !plain {
+            return stray("it is no plain file");
+        }
+        if let Some(object) = path.to_str().and_then(|path| path.strip_suffix(sidecar::SUFFIX)) {
+            return if Path::new(object).is_file() { None } else { stray("it is the lock of nothing") };
+        }
+        self.head_blocking(key).transpose()
+    }
+
+    fn flaws_blocking(&self, key: &str, sha256: &str) -> Result<Vec<String>, StoreError> {
+        let path = self.path(key)?;
+        let mut flaws = Vec::new();
+        let metadata = fs::symlink_metadata(&path)?;
+        if !metadata.is_file() {
+            flaws.push("another thing stands in its place".to_owned());
+        } else if metadata.mode() & WRITABLE != 0 {
+            flaws.push(format!("it can be written to (mode {:o})", metadata.mode() & 0o777));
+        }
+        flaws.extend(Sidecar::flaws(&path, key, metadata.len(), sha256)?);
+        Ok(flaws)
     }
 }
 
@@ -201,6 +245,8 @@ async fn next_block(mut file: io::Take<fs::File>) -> io::Result<Option<(Bytes, i
     };
     tokio::task::spawn_blocking(read).await?
 }
+/// Where what a walk meets is sent; `false` once nobody listens any more.
+type Sink<'a> = dyn FnMut(Result<ObjectInfo, StoreError>) -> bool + 'a;
 
 impl Content {
     fn sha256_hex(&self) -> String {
@@ -265,15 +311,18 @@ impl ObjectStore for FsStore {
         tokio::task::spawn_blocking(move || {
             let root = Arc::clone(&store.root);
             let mut send = |info| sender.blocking_send(info).is_ok();
-            if let Err(error) = store.walk(&root, &prefix, &mut send) {
-                send(Err(error.into()));
-            }
+            store.walk(&root, &prefix, &mut send);
         });
         let stream = futures_util::stream::unfold(receiver, async |mut receiver| {
             let next = receiver.recv().await?;
             Some((next, receiver))
         });
         Ok(stream.boxed())
+    }
+
+    async fn flaws(&self, key: &str, sha256: &str) -> Result<Vec<String>, StoreError> {
+        let (store, key, sha256) = (self.clone(), key.to_owned(), sha256.to_owned());
+        blocking(move || store.flaws_blocking(&key, &sha256)).await
     }
 
     async fn extend_retention(&self, key: &str, until: Timestamp) -> Result<(), StoreError> {

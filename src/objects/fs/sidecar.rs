@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -33,6 +34,25 @@ impl Sidecar {
         serde_json::from_slice(&text)
             .map(Some)
             .map_err(|error| StoreError::Lock { key: key.to_owned(), why: error.to_string() })
+    }
+
+    /// What is wrong with the sidecar of an object of so many bytes, in words; that it is missing is for others to say.
+    pub(super) fn flaws(object: &Path, key: &str, size: u64, sha256: &str) -> Result<Vec<String>, StoreError> {
+        let Some(sidecar) = Self::read(object, key)? else { return Ok(Vec::new()) };
+        let mut flaws = Vec::new();
+        let metadata = fs::symlink_metadata(path(object))?;
+        if !metadata.is_file() {
+            flaws.push("its lock is no plain file".to_owned());
+        } else if metadata.mode() & 0o022 != 0 {
+            flaws.push(format!("others can write to its lock (mode {:o})", metadata.mode() & 0o777));
+        }
+        if fs::read(path(object))? != serde_json::to_vec_pretty(&sidecar).map_err(io::Error::other)? {
+            flaws.push("its lock is not written as the store writes it".to_owned());
+        }
+        if sidecar.size_bytes != size || sidecar.sha256 != sha256 {
+            flaws.push("its lock is that of other bytes".to_owned());
+        }
+        Ok(flaws)
     }
 
     /// Replaces the sidecar as a whole, durably.

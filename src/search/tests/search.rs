@@ -176,7 +176,7 @@ fn a_change_replaces() {
     assert_eq!(searcher.digest_of("b").unwrap(), None);
     assert!(lab.ids("status:in_progress").is_empty());
     assert_eq!(lab.ids("status:ended"), ["a"]);
-    assert!(searcher.check().unwrap().is_empty());
+    assert!(searcher.check(true).unwrap().is_empty());
 }
 
 #[test]

@@ -1,0 +1,89 @@
+//! The database against itself and its schema against the one that the migrations make, for verification.
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use std::collections::BTreeMap;
+
+use super::{Db, Result, Row, SCHEMA_VERSION};
+
+/// What does not fit, in words: where, and why.
+pub type Flaw = (String, String);
+
+const OBJECTS: &str = "select type || ' ' || name as name, coalesce(sql, '') as sql from sqlite_master
+    where name not like 'sqlite\\_%' escape '\\'";
+
+impl Db {
+    /// Everything that is wrong below the rows: pages, indexes, constraints, and the schema itself. PostgreSQL looks
+    /// after its own pages; there only the version is looked at.
+    ///
+    /// # Errors
+    /// The database can't be read at all.
+    pub async fn flaws(&self) -> Result<Vec<Flaw>> {
+        let mut flaws = self.version_flaws().await?;
+        if let Self::Sqlite { .. } = self {
+            let said = match self.fetch_all("pragma integrity_check", &[]).await {
+                Ok(rows) => rows.iter().map(|row| row.text("integrity_check")).collect::<Result<Vec<_>>>()?,
+                Err(error) if error.is_damage() => vec![error.to_string()],
+                Err(error) => return Err(error),
+            };
+            flaws.extend(said.into_iter().filter(|said| said != "ok").map(|said| ("database file".to_owned(), said)));
+            flaws.extend(self.dangling_rows().await?);
+            flaws.extend(self.schema_flaws(SCHEMA_VERSION).await?);
+        }
+        Ok(flaws)
+    }
+
+    async fn version_flaws(&self) -> Result<Vec<Flaw>> {
+        let rows = self.fetch_all("select id, version from schema_version", &[]).await?;
+        let stray = |row: &Row| {
+            let (id, version) = (row.int("id")?, row.int("version")?);
+            let flaw = (format!("schema_version row {id}"), "no migration wrote it".to_owned());
+            Ok((id != 1 || version != SCHEMA_VERSION).then_some(flaw))
+        };
+        Ok(rows.iter().map(stray).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// Rows that name a row that is not there.
+    async fn dangling_rows(&self) -> Result<Vec<Flaw>> {
+        let sql = "select \"table\" as child, rowid as row, parent from pragma_foreign_key_check limit 100";
+        let rows = self.fetch_all(sql, &[]).await?;
+        let flaw = |row: &Row| {
+            let what = format!("{} row {}", row.text("child")?, row.opt_int("row")?.unwrap_or_default());
+            Ok((what, format!("the row of {} that it names is not there", row.text("parent")?)))
+        };
+        rows.iter().map(flaw).collect()
+    }
+
+    /// Tables, indexes and triggers that are not those of the migrations up to a version. PostgreSQL's are not looked at.
+    pub(super) async fn schema_flaws(&self, version: i64) -> Result<Vec<Flaw>> {
+        let Self::Sqlite { .. } = self else { return Ok(Vec::new()) };
+        let (mut stored, expected) = (self.objects().await?, fresh(version).await?.objects().await?);
+        let mut flaws = Vec::new();
+        for (name, sql) in &expected {
+            match stored.remove(name) {
+                None => flaws.push((name.clone(), "missing from the database's schema".to_owned())),
+                Some(found) if found != *sql => {
+                    flaws.push((name.clone(), "it is not defined as the migrations define it".to_owned()));
+                }
+                Some(_) => {}
+            }
+        }
+        flaws.extend(stored.into_keys().map(|name| (name, "no migration made it".to_owned())));
+        Ok(flaws)
+    }
+
+    async fn objects(&self) -> Result<BTreeMap<String, String>> {
+        let rows = self.fetch_all(OBJECTS, &[]).await?;
+        rows.iter().map(|row| Ok((row.text("name")?, row.text("sql")?))).collect()
+    }
+}
+
+/// An empty database of a version of this program, in memory.
+async fn fresh(version: i64) -> Result<Db> {
+    let options = SqliteConnectOptions::new().in_memory(true);
+    // It lives as long as its one connection.
+    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.connect_with(options).await?;
+    let db = Db::Sqlite { write: pool.clone(), read: pool };
+    db.migrate_to(version).await?;
+    Ok(db)
+}

@@ -1,0 +1,117 @@
+//! The database's file and its schema.
+
+use sqlx::{Connection, Row};
+
+use super::archive::Copy;
+use super::exceptions::is_listed;
+use super::rows::{ask, connect, run, tables, texts};
+
+/// Everything that the tables say, but what can't be found anyway.
+async fn content(copy: &Copy) -> Result<Vec<String>, sqlx::Error> {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(copy.database());
+    let mut connection = sqlx::ConnectOptions::connect(&options).await?;
+    let mut rows = Vec::new();
+    let list = "select name from sqlite_master where type = 'table' order by 1";
+    for table in sqlx::query(list).fetch_all(&mut connection).await? {
+        let table: String = table.try_get(0)?;
+        if is_listed(&table) || table == "cursors" {
+            continue;
+        }
+        let sql = format!("select name from pragma_table_info('{table}')");
+        let columns = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await?;
+        let quoted: Vec<String> = columns.iter().map(|row| format!("quote({})", row.get::<String, _>(0))).collect();
+        let sql = format!("select {} as row from {table} order by 1", quoted.join(" || ',' || "));
+        for row in sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await? {
+            rows.push(format!("{table}: {}", row.try_get::<String, _>("row")?));
+        }
+    }
+    connection.close().await?;
+    Ok(rows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bit_flipped_in_the_database_is_found_or_changes_no_row() {
+    let copy = Copy::new().await;
+    let original = std::fs::read(copy.database()).unwrap();
+    let whole = content(&copy).await.unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut found, rounds) = (0, 150);
+    for round in 0..rounds {
+        let mut bytes = original.clone();
+        let (at, bit) = (random.usize(..bytes.len()), random.u8(..8));
+        bytes[at] ^= 1 << bit;
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", copy.database().display()));
+        }
+        std::fs::write(copy.database(), bytes).unwrap();
+        if copy.verify().await.is_clean() {
+            let now = content(&copy).await.unwrap();
+            assert!(now == whole, "round {round}: bit {bit} of byte {at} changes a row and is not found");
+        } else {
+            found += 1;
+        }
+    }
+    assert!(found > rounds / 8, "pages are mostly empty in so small an archive, but not all of them: {found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_schema_is_found_and_named() {
+    let copy = Copy::new().await;
+    let original = std::fs::read(copy.database()).unwrap();
+    let mut connection = connect(&copy.database()).await;
+    let indexes =
+        texts(&mut connection, "select name from sqlite_master where type = 'index' and sql is not null").await;
+    let mut cases: Vec<(String, String)> =
+        indexes.iter().map(|index| (format!("drop index {index}"), format!("index {index}"))).collect();
+    for table in tables(&mut connection).await {
+        let column = format!("alter table {table} add column stranger text");
+        cases.push((column, format!("table {table}")));
+        cases.push((format!("create index stranger on {table} (1)"), "index stranger".to_owned()));
+        let trigger = format!("create trigger stranger after insert on {table} begin select 1; end");
+        cases.push((trigger, "trigger stranger".to_owned()));
+    }
+    cases.push(("create view stranger as select 1".to_owned(), "view stranger".to_owned()));
+    cases.push(("create table stranger (a)".to_owned(), "table stranger".to_owned()));
+    connection.close().await.unwrap();
+    assert!(cases.len() > 30);
+    for (sql, name) in cases {
+        std::fs::write(copy.database(), &original).unwrap();
+        let mut connection = connect(&copy.database()).await;
+        run(&mut connection, &sql).await;
+        connection.close().await.unwrap();
+        let verdict = copy.verify().await;
+        assert!(verdict.names(std::slice::from_ref(&name)), "{sql}: {verdict:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_lost_a_row_is_found() {
+    let copy = Copy::new().await;
+    let mut connection = connect(&copy.database()).await;
+    run(&mut connection, "pragma writable_schema = on").await;
+    // The row is inserted while the index is not looked after.
+    let sql = "select sql from sqlite_master where name = 'calls_open'";
+    let definition = texts(&mut connection, sql).await.remove(0);
+    run(
+        &mut connection,
+        "update sqlite_master set sql = 'create index calls_open on calls (open_since) where open_since < 0'
+        where name = 'calls_open'",
+    )
+    .await;
+    connection.close().await.unwrap();
+    let mut connection = connect(&copy.database()).await;
+    run(&mut connection, "reindex calls_open").await;
+    run(&mut connection, "pragma writable_schema = on").await;
+    let sql = format!("update sqlite_master set sql = '{definition}' where name = 'calls_open'");
+    run(&mut connection, &sql).await;
+    connection.close().await.unwrap();
+    let mut connection = connect(&copy.database()).await;
+    assert_eq!(
+        ask(&mut connection, "select 1 from calls where open_since is not null").await.len(),
+        0,
+        "it hides a call"
+    );
+    connection.close().await.unwrap();
+    let verdict = copy.verify().await;
+    assert!(verdict.names(&["missing from index calls_open".to_owned()]), "{verdict:?}");
+}
