@@ -106,7 +106,7 @@ impl Searcher {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(super) fn beside(index: &Index, dir: &Path, threads: usize) -> Result<Self, Error> {
+    pub fn beside(index: &Index, dir: &Path, threads: usize) -> Result<Self, Error> {
         let files = index.files().clone();
         guarded(|| Self::with(&dir.join(LIVE), Some(files.clone()), schema::open(files)?, threads))
     }
