@@ -146,7 +146,7 @@ impl Sets<'_> {
     fn add_term(&self, term: &Term, bits: &mut Bits) -> tantivy::Result<()> {
         match self.postings(term)? {
             Postings::None => {}
-            Postings::Few(postings) => each(postings, |doc| bits.insert(doc)),
+            Postings::Few(postings) => each(*postings, |doc| bits.insert(doc)),
             Postings::Many(many) => bits.or(&many),
         }
         Ok(())
@@ -157,7 +157,7 @@ impl Sets<'_> {
         let mut count = 0;
         match self.postings(term)? {
             Postings::None => {}
-            Postings::Few(postings) => each(postings, |doc| count += u32::from(bits.contains(doc))),
+            Postings::Few(postings) => each(*postings, |doc| count += u32::from(bits.contains(doc))),
             Postings::Many(many) => count = bits.count_both(&many),
         }
         Ok(count)
@@ -177,7 +177,7 @@ impl Sets<'_> {
         let Some(info) = index.get_term_info(term)? else { return Ok(Postings::None) };
         let read = || index.read_block_postings_from_terminfo(&info, IndexRecordOption::Basic);
         if !self.is_dense(info.doc_freq) {
-            return Ok(Postings::Few(read()?));
+            return Ok(Postings::Few(Box::new(read()?)));
         }
         let key = (self.reader.segment_id(), term.clone());
         if let Some(known) = self.cache.set(&key) {
@@ -336,7 +336,7 @@ fn digits(field: Field, digits: &str) -> Part {
 /// The documents of a term.
 enum Postings {
     None,
-    Few(BlockSegmentPostings),
+    Few(Box<BlockSegmentPostings>),
     Many(Arc<Bits>),
 }
 
