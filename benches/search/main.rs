@@ -85,7 +85,12 @@ impl Bench {
         assert_eq!(searcher.num_calls(), self.calls, "every call is in the index");
         let asked = |kinds: &[Kind]| -> Vec<(Kind, Times)> {
             let kinds = kinds.iter().filter(|kind| kind.name().contains(&self.only));
-            kinds.map(|kind| (*kind, times(*kind, RUNS, Duration::MAX, |asked| found(&searcher, asked)))).collect()
+            let measured = |kind: &Kind| {
+                let own = times(*kind, RUNS, Duration::MAX, |asked| found(&searcher, asked));
+                eprintln!("{}: {own} ms", kind.name());
+                (*kind, own)
+            };
+            kinds.map(measured).collect()
         };
         let (by_start, more) = (asked(&BY_START), asked(&MORE));
         self.figure("memory after all questions, without mapped files", &format!("{} MiB", resident()), "");
