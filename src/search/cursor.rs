@@ -26,6 +26,8 @@ pub enum Sort {
 }
 
 impl Sort {
+    /// Longer durations, in seconds, are not told apart.
+    pub(super) const LONGEST: u64 = u64::MAX - 1;
     const ALL: [Self; 4] = [Self::StartedAtDesc, Self::StartedAt, Self::DurationDesc, Self::Duration];
 
     /// The name in the API.
@@ -39,10 +41,6 @@ impl Sort {
         }
     }
 
-    pub(super) fn by_time(self) -> bool {
-        matches!(self, Self::StartedAtDesc | Self::StartedAt)
-    }
-
     /// The rank of a sort time; smaller ranks come first.
     pub(super) fn rank_of_time(self, micros: i64) -> u64 {
         let ascending = micros.cast_unsigned() ^ (1 << 63);
@@ -51,11 +49,19 @@ impl Sort {
 
     /// The rank of a duration; smaller ranks come first, and a missing duration last.
     pub(super) fn rank_of_duration(self, seconds: Option<u64>) -> u64 {
-        const LONGEST: u64 = u64::MAX - 1;
-        match seconds.map(|seconds| seconds.min(LONGEST)) {
+        match seconds.map(|seconds| seconds.min(Self::LONGEST)) {
             None => u64::MAX,
-            Some(seconds) if self == Self::DurationDesc => LONGEST - seconds,
+            Some(seconds) if self == Self::DurationDesc => Self::LONGEST - seconds,
             Some(seconds) => seconds,
+        }
+    }
+
+    /// The duration that has this rank, [`Self::LONGEST`] standing for all beyond it too; `None` for a missing one.
+    pub(super) fn duration_of_rank(self, rank: u64) -> Option<u64> {
+        match rank {
+            u64::MAX => None,
+            rank if self == Self::DurationDesc => Some(Self::LONGEST - rank),
+            rank => Some(rank),
         }
     }
 
@@ -172,6 +178,12 @@ mod tests {
         fn ranks_order(a: i64, b: i64) {
             prop_assert_eq!(a < b, Sort::StartedAt.rank_of_time(a) < Sort::StartedAt.rank_of_time(b));
             prop_assert_eq!(a < b, Sort::StartedAtDesc.rank_of_time(a) > Sort::StartedAtDesc.rank_of_time(b));
+            for (sort, seconds) in [(Sort::Duration, a), (Sort::DurationDesc, b)] {
+                let seconds = Some(seconds.cast_unsigned().min(Sort::LONGEST));
+                for seconds in [seconds, Some(Sort::LONGEST), None] {
+                    prop_assert_eq!(sort.duration_of_rank(sort.rank_of_duration(seconds)), seconds);
+                }
+            }
         }
     }
 }

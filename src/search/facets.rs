@@ -1,15 +1,19 @@
 //! Counts of matching calls by the values of a field.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan, civil::Date};
+use jiff::{Timestamp, civil::Date};
 use tantivy::columnar::{Cardinality, Column, StrColumn};
+use tantivy::schema::Field;
 use tantivy::{DocId, SegmentReader, Term};
 
+use super::bits::Bits;
+use super::cache::Day;
 use super::error::QueryError;
-use super::plan::bisect;
+use super::plan::{Sets, bisect};
 use super::schema::SORT_AT;
 
 /// What matching calls can be counted by.
@@ -79,8 +83,6 @@ pub(super) fn merge(into: &mut Counts, from: Counts) {
 pub(super) struct Counter {
     facet: Facet,
     kind: Kind,
-    /// What one more document adds: 1, or -1 where deleted ones are taken off again.
-    step: i64,
 }
 
 enum Kind {
@@ -93,34 +95,26 @@ enum Kind {
 impl Counter {
     pub(super) fn new(facet: Facet, reader: &SegmentReader, tz: &TimeZone) -> tantivy::Result<Self> {
         let kind = match facet.column() {
-            Some(name) => reader.fast_fields().str(name)?.map(|column| Kind::Values(Values::new(column))),
+            Some(name) => {
+                let field = reader.schema().get_field(name)?;
+                reader.fast_fields().str(name)?.map(|column| Kind::Values(Values::new(column, field)))
+            }
             None => {
                 let times = reader.fast_fields().column_opt::<i64>(SORT_AT)?;
-                times.map(|times| Kind::Days(Days { times, tz: tz.clone(), counts: HashMap::new(), current: None }))
+                times.map(|times| Kind::Days(Days { times, tz: tz.clone(), counts: Vec::new() }))
             }
         };
-        Ok(Self { facet, kind: kind.unwrap_or(Kind::Nothing), step: 1 })
+        Ok(Self { facet, kind: kind.unwrap_or(Kind::Nothing) })
     }
 
-    /// Counts every document of the segment, deleted ones too, without looking at them. From then
-    /// on [`Self::count`] takes off.
-    pub(super) fn count_all(&mut self, reader: &SegmentReader) -> tantivy::Result<()> {
-        self.step = -1;
-        match (&mut self.kind, self.facet.column()) {
-            (Kind::Values(values), Some(name)) => values.count_all(reader, name)?,
-            (Kind::Days(days), _) => days.count_all(reader.max_doc()),
-            (Kind::Nothing | Kind::Values(_), _) => {}
-        }
-        Ok(())
-    }
-
-    /// Counts documents, given in their order.
-    pub(super) fn count(&mut self, docs: &[DocId]) {
+    /// Counts the documents in `matches`.
+    pub(super) fn count(&mut self, sets: &Sets<'_>, matches: &Bits) -> tantivy::Result<()> {
         match &mut self.kind {
             Kind::Nothing => {}
-            Kind::Values(values) => values.count(docs, self.step),
-            Kind::Days(days) => days.count(docs, self.step),
+            Kind::Values(values) => values.count(sets, matches)?,
+            Kind::Days(days) => days.count(sets, matches),
         }
+        Ok(())
     }
 
     pub(super) fn finish(self, into: &mut Counts) -> tantivy::Result<()> {
@@ -140,8 +134,8 @@ impl Counter {
                 }
             }
             Kind::Days(days) => {
-                for (day, count) in days.finish() {
-                    add(day.map_or_else(|| "unknown".to_owned(), |day| day.to_string()), count);
+                for (day, count) in days.counts {
+                    add(day.map_or_else(|| "unknown".to_owned(), |day| day.to_string()), i64::from(count));
                 }
             }
         }
@@ -149,9 +143,15 @@ impl Counter {
     }
 }
 
+/// Of a column with more values it is quicker to look at the documents than at each value.
+const MANY_VALUES: usize = 4096;
+/// Looking at the value of one document takes as long as joining so many words of sets.
+const LOOK_COST: u32 = 16;
+
 /// Counts the values of a column.
 struct Values {
     column: StrColumn,
+    field: Field,
     /// By ordinal.
     counts: Vec<i64>,
     ords: Vec<u64>,
@@ -160,12 +160,56 @@ struct Values {
 }
 
 impl Values {
-    fn new(column: StrColumn) -> Self {
+    fn new(column: StrColumn, field: Field) -> Self {
         let counts = vec![0; column.num_terms()];
-        Self { column, counts, ords: Vec::new(), rows: Vec::new(), docs: Vec::new() }
+        Self { column, field, counts, ords: Vec::new(), rows: Vec::new(), docs: Vec::new() }
     }
 
-    fn count(&mut self, docs: &[DocId], step: i64) {
+    fn count(&mut self, sets: &Sets<'_>, matches: &Bits) -> tantivy::Result<()> {
+        let count = matches.count();
+        let others = sets.reader.max_doc() - count;
+        let looking = count.min(others).saturating_mul(LOOK_COST);
+        if self.cost_by_terms(sets, looking)? <= looking {
+            self.count_terms(|term| sets.count_term(term, matches))?;
+        } else if count <= others || self.counts.len() > MANY_VALUES {
+            matches.blocks(|docs| self.look(docs, 1));
+        } else {
+            // The index knows in how many documents each value occurs; those that don't match are taken off.
+            let index = sets.reader.inverted_index(self.field)?;
+            self.count_terms(|term| Ok(index.doc_freq(term)?))?;
+            let mut others = matches.clone();
+            others.invert();
+            others.blocks(|docs| self.look(docs, -1));
+        }
+        Ok(())
+    }
+
+    /// What it costs to count each value's documents; no more than `most` is looked into.
+    fn cost_by_terms(&self, sets: &Sets<'_>, most: u32) -> tantivy::Result<u32> {
+        if self.counts.len() > MANY_VALUES {
+            return Ok(u32::MAX);
+        }
+        let index = sets.reader.inverted_index(self.field)?;
+        let (mut terms, mut cost) = (index.terms().stream()?, 0_u32);
+        while cost <= most && terms.advance() {
+            cost = cost.saturating_add(sets.cost_of_counting(terms.value().doc_freq));
+        }
+        Ok(cost)
+    }
+
+    fn count_terms(&mut self, count: impl Fn(&Term) -> tantivy::Result<u32>) -> tantivy::Result<()> {
+        let mut value = String::new();
+        for ord in 0..self.column.num_terms() as u64 {
+            if self.column.ord_to_str(ord, &mut value)? {
+                let count = count(&Term::from_field_text(self.field, &value))?;
+                bump(&mut self.counts, ord, i64::from(count));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts documents, given in their order, by looking at each.
+    fn look(&mut self, docs: &[DocId], step: i64) {
         let column = self.column.ords();
         let rows = if column.get_cardinality() == Cardinality::Full {
             docs
@@ -181,20 +225,6 @@ impl Values {
             bump(&mut self.counts, *ord, step);
         }
     }
-
-    /// The index knows in how many documents each value occurs.
-    fn count_all(&mut self, reader: &SegmentReader, name: &str) -> tantivy::Result<()> {
-        let field = reader.schema().get_field(name)?;
-        let index = reader.inverted_index(field)?;
-        let mut value = String::new();
-        for ord in 0..self.column.num_terms() as u64 {
-            if self.column.ord_to_str(ord, &mut value)? {
-                let count = index.doc_freq(&Term::from_field_text(field, &value))?;
-                bump(&mut self.counts, ord, i64::from(count));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn bump(counts: &mut [i64], ord: u64, step: i64) {
@@ -204,81 +234,42 @@ fn bump(counts: &mut [i64], ord: u64, step: i64) {
     }
 }
 
-/// Counts days. Documents lie in the order of time, so that the day changes rarely and the
-/// calendar is seldom asked.
+/// Counts days. Documents lie in the order of time, so that a day is a range of documents.
 struct Days {
     times: Column<i64>,
     tz: TimeZone,
-    counts: HashMap<Option<Date>, i64>,
-    current: Option<Day>,
-}
-
-struct Day {
-    date: Option<Date>,
-    /// In microseconds, the end excluded.
-    span: std::ops::Range<i64>,
-    count: i64,
+    counts: Vec<(Option<Date>, u32)>,
 }
 
 impl Days {
-    fn count(&mut self, docs: &[DocId], step: i64) {
-        let ([first, .., last] | [first @ last]) = docs else { return };
-        let ends = [self.times.values.get_val(*first), self.times.values.get_val(*last)];
-        if let Some(day) = &mut self.current
-            && ends.iter().all(|time| day.span.contains(time))
-        {
-            // What lies between two calls of a day is of that day.
-            day.count += step * docs.len() as i64;
-            return;
-        }
-        for doc in docs {
-            let time = self.times.values.get_val(*doc);
-            self.enter(time).count += step;
-        }
-    }
-
-    fn count_all(&mut self, max_doc: DocId) {
-        let mut doc = 0;
-        while doc < max_doc {
-            let start = self.enter(self.times.values.get_val(doc)).span.start;
-            let next = bisect(max_doc, |doc| self.times.values.get_val(doc) >= start).max(doc + 1);
-            if let Some(day) = &mut self.current {
-                day.count += i64::from(next - doc);
-            }
-            doc = next;
-        }
-    }
-
-    /// The day of `time`, which becomes the current one.
-    fn enter(&mut self, time: i64) -> &mut Day {
-        let same = self.current.take().and_then(|day| match day.span.contains(&time) {
-            true => Some(day),
-            false => {
-                *self.counts.entry(day.date).or_default() += day.count;
-                None
-            }
+    fn count(&mut self, sets: &Sets<'_>, matches: &Bits) {
+        let (segment, end) = (sets.reader.segment_id(), sets.reader.max_doc());
+        let days = sets.cache.days(segment, &self.tz).unwrap_or_else(|| {
+            let days: Arc<[Day]> = self.days(end).into();
+            sets.cache.keep_days(segment, self.tz.clone(), Arc::clone(&days));
+            days
         });
-        let day = same.unwrap_or_else(|| self.day(time));
-        self.current.insert(day)
+        let ends = days.iter().skip(1).map(|(_, start)| *start).chain([end]);
+        self.counts.extend(days.iter().zip(ends).map(|((day, start), end)| (*day, matches.count_in(*start..end))));
     }
 
-    fn day(&self, time: i64) -> Day {
-        let zoned = Timestamp::from_microsecond(time).map(|time| time.to_zoned(self.tz.clone()));
-        let span = |date: Date| {
-            let start = date.to_zoned(self.tz.clone())?.start_of_day()?;
-            let end = date.checked_add(1.day())?.to_zoned(self.tz.clone())?.start_of_day()?;
-            Ok::<_, jiff::Error>(start.timestamp().as_microsecond()..end.timestamp().as_microsecond())
-        };
-        let date = zoned.map(|zoned| zoned.date()).ok();
-        // At the ends of the calendar a day has no span, and is looked up for every call.
-        let span = date.and_then(|date| span(date).ok()).unwrap_or(time..time);
-        Day { date, span, count: 0 }
-    }
-
-    fn finish(mut self) -> HashMap<Option<Date>, i64> {
-        if let Some(day) = self.current.take() {
-            *self.counts.entry(day.date).or_default() += day.count;
+    /// All days with their first documents.
+    fn days(&self, end: DocId) -> Vec<Day> {
+        let (mut days, mut doc) = (Vec::new(), 0);
+        while doc < end {
+            let (day, start) = self.day(self.times.values.get_val(doc));
+            days.push((day, doc));
+            doc = bisect(end, |doc| self.times.values.get_val(doc) >= start).max(doc + 1);
         }
-        self.counts
+        days
+    }
+
+    /// The day of `time`, and when it began.
+    fn day(&self, time: i64) -> (Option<Date>, i64) {
+        let zoned = Timestamp::from_microsecond(time).map(|time| time.to_zoned(self.tz.clone()));
+        let Ok(zoned) = zoned else { return (None, time) };
+        // At the beginning of the calendar a day has no start, and is looked up for every call.
+        let start = zoned.start_of_day().map_or(time, |start| start.timestamp().as_microsecond());
+        (Some(zoned.date()), start)
     }
 }

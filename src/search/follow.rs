@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::guarded;
-use super::{CallDoc, Error, Index, Opened, STEADY_BYTES, SearchHandle};
+use super::{CallDoc, Error, FILLING_BYTES, Index, Opened, STEADY_BYTES, SearchHandle};
 use crate::calls::{Calls, Facts, Skipped};
 use crate::db::Error as DbError;
 use crate::fault;
@@ -19,8 +19,6 @@ const COMMIT_EVERY: Duration = Duration::from_millis(400);
 /// Without a sign of new entries the journal is looked at all the same.
 const POLL: Duration = Duration::from_millis(500);
 const BACK_OFF: Duration = Duration::from_secs(2);
-/// Writer memory while the index is built from nothing, in bytes.
-const FILLING_BYTES: usize = 120_000_000;
 /// More calls than this are filled with the larger memory.
 const MANY_CALLS: u64 = 50_000;
 

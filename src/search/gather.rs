@@ -1,19 +1,20 @@
-//! Runs a query over all segments: the total, the next page and the facets in one pass.
+//! Runs a query over all segments: the total, the next page and the facets.
 //!
-//! Memory depends on the page and the facets' values, never on the number of matches.
+//! Memory depends on the page, on the facets' values, and by a few bits on the number of calls; never on the matches.
 
 use std::collections::BinaryHeap;
 
 use jiff::tz::TimeZone;
 use tantivy::columnar::Column;
-use tantivy::fastfield::AliveBitSet;
-use tantivy::query::{EnableScoring, Query, Scorer, Weight};
-use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocAddress, DocId, DocSet, Searcher, SegmentOrdinal, SegmentReader};
+use tantivy::{DocAddress, DocId, Searcher, SegmentOrdinal, SegmentReader};
 
+use super::bits::Bits;
+use super::cache::Cache;
 use super::cursor::{Key, Sort};
+use super::expr::Expr;
 use super::facets::{self, Counter, Counts, Facet};
-use super::plan::{self, Countable};
-use super::schema::{DURATION, FIRST_SEQ, SORT_AT};
+use super::plan::{self, Sets};
+use super::schema::{DURATION, FIRST_SEQ, Fields, SORT_AT};
 
 /// What to gather.
 pub(super) struct Plan<'a> {
@@ -22,11 +23,12 @@ pub(super) struct Plan<'a> {
     pub limit: usize,
     /// Only hits behind this place.
     pub after: Option<Key>,
-    /// Whether the total is wanted; it costs a walk over all matches.
+    /// Whether the total is wanted.
     pub count: bool,
-    pub countable: Countable,
     pub facets: &'a [Facet],
     pub tz: &'a TimeZone,
+    pub fields: &'a Fields,
+    pub cache: &'a Cache,
 }
 
 /// One call on the page.
@@ -47,10 +49,9 @@ pub(super) struct Gathered {
 }
 
 /// Gathers over all segments of `searcher`, in parallel as far as its executor allows.
-pub(super) fn gather(searcher: &Searcher, query: &dyn Query, plan: &Plan<'_>) -> tantivy::Result<Gathered> {
-    let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
+pub(super) fn gather(searcher: &Searcher, expr: &Expr, plan: &Plan<'_>) -> tantivy::Result<Gathered> {
     let segments = (0..).zip(searcher.segment_readers());
-    let one = |(ordinal, reader)| Segment::new(plan, ordinal, reader)?.gather(weight.as_ref());
+    let one = |(ordinal, reader)| gather_segment(searcher, ordinal, reader, expr, plan);
     let mut all = Gathered::default();
     // Asked for and without values is an answer too.
     all.facets.extend(plan.facets.iter().map(|facet| (facet.as_str().to_owned(), Default::default())));
@@ -64,10 +65,34 @@ pub(super) fn gather(searcher: &Searcher, query: &dyn Query, plan: &Plan<'_>) ->
     Ok(all)
 }
 
-struct Segment<'a> {
+fn gather_segment(
+    searcher: &Searcher,
+    ordinal: SegmentOrdinal,
+    reader: &SegmentReader,
+    expr: &Expr,
+    plan: &Plan<'_>,
+) -> tantivy::Result<Gathered> {
+    let sets = Sets { searcher, reader, fields: plan.fields, cache: plan.cache };
+    let mut matches = sets.of(expr)?;
+    if let Some(alive) = reader.alive_bitset() {
+        matches.and_alive(alive);
+    }
+    let mut counts = Counts::new();
+    for facet in plan.facets {
+        let mut counter = Counter::new(*facet, reader, plan.tz)?;
+        counter.count(&sets, &matches)?;
+        counter.finish(&mut counts)?;
+    }
+    let total = if plan.count { u64::from(matches.count()) } else { 0 };
+    let hits = if plan.limit == 0 { Vec::new() } else { PageOf::new(plan, ordinal, reader)?.of(&sets, &matches)? };
+    Ok(Gathered { total, hits, facets: counts })
+}
+
+/// Finds the page's calls in one segment.
+struct PageOf<'a> {
     plan: &'a Plan<'a>,
     ordinal: SegmentOrdinal,
-    reader: &'a SegmentReader,
+    end: DocId,
     times: Column<i64>,
     seqs: Column<u64>,
     durations: Column<u64>,
@@ -75,244 +100,134 @@ struct Segment<'a> {
     best: BinaryHeap<Hit>,
     /// The rank of the worst one, once there are enough.
     worst: u64,
-    total: u64,
 }
 
-impl<'a> Segment<'a> {
-    fn new(plan: &'a Plan<'a>, ordinal: SegmentOrdinal, reader: &'a SegmentReader) -> tantivy::Result<Self> {
-        let columns = reader.fast_fields();
-        let empty = || Column::build_empty_column(reader.max_doc());
+impl<'a> PageOf<'a> {
+    fn new(plan: &'a Plan<'a>, ordinal: SegmentOrdinal, reader: &SegmentReader) -> tantivy::Result<Self> {
+        let (columns, end) = (reader.fast_fields(), reader.max_doc());
+        let empty = || Column::build_empty_column(end);
         Ok(Self {
             plan,
             ordinal,
-            reader,
-            times: columns.column_opt(SORT_AT)?.unwrap_or_else(|| Column::build_empty_column(reader.max_doc())),
+            end,
+            times: columns.column_opt(SORT_AT)?.unwrap_or_else(|| Column::build_empty_column(end)),
             seqs: columns.column_opt(FIRST_SEQ)?.unwrap_or_else(empty),
             durations: columns.column_opt(DURATION)?.unwrap_or_else(empty),
             best: BinaryHeap::new(),
             worst: u64::MAX,
-            total: 0,
         })
     }
 
-    fn gather(mut self, weight: &dyn Weight) -> tantivy::Result<Gathered> {
-        let plan = self.plan;
-        let counters = plan.facets.iter().map(|facet| Counter::new(*facet, self.reader, plan.tz));
-        let mut counters = counters.collect::<tantivy::Result<Vec<_>>>()?;
-        let known = plan.countable == Countable::All;
-        if known {
-            self.count_all(&mut counters)?;
+    fn of(mut self, sets: &Sets<'_>, matches: &Bits) -> tantivy::Result<Vec<Hit>> {
+        match self.plan.sort {
+            Sort::StartedAtDesc => self.newest_first(matches),
+            Sort::StartedAt => self.oldest_first(matches),
+            Sort::Duration | Sort::DurationDesc => self.by_duration(sets, matches)?,
         }
-        let counted = known || counters.is_empty();
-        if counted && (plan.sort == Sort::StartedAtDesc || plan.limit == 0) {
-            self.newest_first(weight)?;
-        } else {
-            let none = &mut [][..];
-            self.everything(weight, if counted { none } else { &mut counters })?;
-        }
-        let mut facets = Counts::new();
-        for counter in counters {
-            counter.finish(&mut facets)?;
-        }
-        Ok(Gathered { total: self.total, hits: self.best.into_vec(), facets })
+        Ok(self.best.into_vec())
     }
 
-    /// The facets of all documents: those of the whole segment, less the deleted ones.
-    fn count_all(&self, counters: &mut [Counter]) -> tantivy::Result<()> {
-        for counter in counters.iter_mut() {
-            counter.count_all(self.reader)?;
+    /// Documents lie newest first: looks at matches until the page is full.
+    fn newest_first(&mut self, matches: &Bits) {
+        let start = self.plan.after.map_or(0, |after| plan::bisect(self.end, |doc| self.rank(doc) < after.rank));
+        let mut next = matches.next(start);
+        // Later documents are older; those of the same moment still compete.
+        while let Some(doc) = next.filter(|doc| self.rank(*doc) <= self.worst) {
+            self.offer(doc);
+            next = matches.next(doc + 1);
         }
-        let Some(alive) = self.reader.alive_bitset().filter(|_| !counters.is_empty()) else { return Ok(()) };
-        let mut block = Vec::with_capacity(COLLECT_BLOCK_BUFFER_LEN);
-        for doc in 0..=self.reader.max_doc() {
-            let last = doc == self.reader.max_doc();
-            if !last && alive.is_deleted(doc) {
-                block.push(doc);
-            }
-            if last || block.len() == COLLECT_BLOCK_BUFFER_LEN {
-                counters.iter_mut().for_each(|counter| counter.count(&block));
-                block.clear();
-            }
+    }
+
+    fn oldest_first(&mut self, matches: &Bits) {
+        let end = self.plan.after.map_or(self.end, |after| plan::bisect(self.end, |doc| self.rank(doc) >= after.rank));
+        let mut next = matches.previous(end);
+        while let Some(doc) = next.filter(|doc| self.rank(*doc) <= self.worst) {
+            self.offer(doc);
+            next = matches.previous(doc);
         }
+    }
+
+    fn by_duration(&mut self, sets: &Sets<'_>, matches: &Bits) -> tantivy::Result<()> {
+        if self.walk_durations(sets, matches)? {
+            return Ok(());
+        }
+        self.best.clear();
+        self.worst = u64::MAX;
+        let mut seconds = Vec::new();
+        matches.blocks(|docs| {
+            seconds.clear();
+            seconds.resize(docs.len(), None);
+            self.durations.first_vals(docs, &mut seconds);
+            for (doc, seconds) in docs.iter().zip(&seconds) {
+                self.offer_ranked(*doc, self.plan.sort.rank_of_duration(*seconds));
+            }
+        });
         Ok(())
     }
 
-    /// Looks at every match.
-    fn everything(&mut self, weight: &dyn Weight, counters: &mut [Counter]) -> tantivy::Result<()> {
-        let mut alive = Vec::with_capacity(COLLECT_BLOCK_BUFFER_LEN);
-        let mut oldest = Oldest::default();
-        let reader = self.reader;
-        weight.for_each_no_score(reader, &mut |docs| {
-            let docs = match reader.alive_bitset() {
-                None => docs,
-                Some(bits) => {
-                    alive.clear();
-                    alive.extend(docs.iter().copied().filter(|doc| bits.is_alive(*doc)));
-                    &alive
-                }
-            };
-            self.total += docs.len() as u64;
-            counters.iter_mut().for_each(|counter| counter.count(docs));
-            match self.plan.sort {
-                // Each is better than all before, which no heap likes.
-                Sort::StartedAt => oldest.add(docs, self),
-                // Each is worse: once a block begins behind the page, nothing more is to come.
-                Sort::StartedAtDesc if docs.first().is_none_or(|doc| self.rank(*doc) > self.worst) => {}
-                Sort::StartedAtDesc | Sort::Duration | Sort::DurationDesc => self.offer(docs),
+    /// Walks through the durations in the order of the sort. Gives up, with `false`, when they end or took longer than to
+    /// look at each match, before the page was full.
+    fn walk_durations(&mut self, sets: &Sets<'_>, matches: &Bits) -> tantivy::Result<bool> {
+        let sort = self.plan.sort;
+        let longest_first = sort == Sort::DurationDesc;
+        let range = match self.plan.after.map(|after| sort.duration_of_rank(after.rank)) {
+            // Only those without a duration are left.
+            Some(None) => return Ok(false),
+            Some(Some(start)) if start < Sort::LONGEST && longest_first => 0..=start,
+            Some(Some(start)) if start < Sort::LONGEST => start..=u64::MAX,
+            // The longest durations share a rank.
+            Some(Some(_)) if !longest_first => Sort::LONGEST..=u64::MAX,
+            Some(Some(_)) | None => 0..=u64::MAX,
+        };
+        let mut patience = matches.count();
+        let mut complete = true;
+        sets.durations(range, longest_first, |seconds, postings| {
+            let rank = sort.rank_of_duration(Some(seconds));
+            if rank > self.worst {
+                return false;
             }
+            let left = patience.checked_sub(postings.doc_freq());
+            complete = left.is_some();
+            patience = left.unwrap_or_default();
+            if complete {
+                plan::each(postings, |doc| {
+                    if matches.contains(doc) {
+                        self.offer_ranked(doc, rank)
+                    }
+                });
+            }
+            complete
         })?;
-        self.offer(&oldest.docs);
-        Ok(())
+        Ok(complete && self.best.len() == self.plan.limit)
     }
 
-    /// Documents lie newest first: looks at matches until the page is full, then only counts.
-    fn newest_first(&mut self, weight: &dyn Weight) -> tantivy::Result<()> {
-        let start = self.first_after();
-        let known = self.known_total(weight)?;
-        let mut scorer = weight.scorer(self.reader, 1.0)?;
-        if known.is_some() && scorer.doc() < start {
-            scorer.seek(start);
-        }
-        let mut full = self.plan.limit == 0;
-        let mut block = [0; COLLECT_BLOCK_BUFFER_LEN];
-        let mut alive = Vec::with_capacity(COLLECT_BLOCK_BUFFER_LEN);
-        while !full {
-            let filled = scorer.fill_buffer(&mut block);
-            let bits = self.reader.alive_bitset();
-            alive.clear();
-            alive.extend(block[..filled].iter().filter(|doc| bits.is_none_or(|bits| bits.is_alive(**doc))));
-            self.total += alive.len() as u64;
-            self.offer(&alive[alive.partition_point(|doc| *doc < start)..]);
-            if filled < block.len() {
-                break;
-            }
-            // Later documents are older; those of the same moment still compete.
-            full = alive.last().is_some_and(|doc| *doc >= start && self.rank(*doc) > self.worst);
-        }
-        match known {
-            Some(known) => self.total = known,
-            None if full => self.total += count_rest(scorer.as_mut(), self.reader.alive_bitset()),
-            None => {}
-        }
-        Ok(())
+    /// Keeps `doc` if it belongs on the page as far as is known.
+    fn offer(&mut self, doc: DocId) {
+        self.offer_ranked(doc, self.rank(doc));
     }
 
-    /// The first document that can lie behind the cursor.
-    fn first_after(&self) -> DocId {
-        match self.plan.after {
-            Some(after) if self.plan.sort == Sort::StartedAtDesc => {
-                plan::bisect(self.reader.max_doc(), |doc| self.rank(doc) < after.rank)
-            }
-            _ => 0,
-        }
-    }
-
-    /// The total, if it need not be counted.
-    fn known_total(&self, weight: &dyn Weight) -> tantivy::Result<Option<u64>> {
-        Ok(match self.plan.countable {
-            _ if !self.plan.count => Some(0),
-            Countable::All => Some(u64::from(self.reader.num_docs())),
-            Countable::Term if !self.reader.has_deletes() => Some(u64::from(weight.count(self.reader)?)),
-            Countable::Term | Countable::No => None,
-        })
-    }
-
-    /// Keeps those of `docs` that belong on the page as far as is known.
-    fn offer(&mut self, docs: &[DocId]) {
-        let limit = self.plan.limit;
-        if limit == 0 {
+    fn offer_ranked(&mut self, doc: DocId, rank: u64) {
+        if rank > self.worst || self.plan.after.is_some_and(|after| rank < after.rank) {
             return;
         }
-        for doc in docs {
-            let rank = self.rank(*doc);
-            if rank > self.worst || self.plan.after.is_some_and(|after| rank < after.rank) {
-                continue;
-            }
-            let key = self.key(*doc);
-            if self.plan.after.is_some_and(|after| key <= after) {
-                continue;
-            }
-            let hit = Hit { key, address: DocAddress::new(self.ordinal, *doc) };
-            if self.best.len() < limit {
-                self.best.push(hit);
-            } else if let Some(mut worst) = self.best.peek_mut()
-                && hit < *worst
-            {
-                *worst = hit;
-            }
-            if self.best.len() == limit {
-                self.worst = self.best.peek().map_or(u64::MAX, |hit| hit.key.rank);
-            }
+        let key = Key { rank, tie: self.plan.sort.tie(self.seqs.first(doc).unwrap_or_default()) };
+        if self.plan.after.is_some_and(|after| key <= after) {
+            return;
         }
-    }
-
-    fn key(&self, doc: DocId) -> Key {
-        let seq = self.seqs.first(doc).unwrap_or_default();
-        Key { rank: self.rank(doc), tie: self.plan.sort.tie(seq) }
+        let hit = Hit { key, address: DocAddress::new(self.ordinal, doc) };
+        if self.best.len() < self.plan.limit {
+            self.best.push(hit);
+        } else if let Some(mut worst) = self.best.peek_mut()
+            && hit < *worst
+        {
+            *worst = hit;
+        }
+        if self.best.len() == self.plan.limit {
+            self.worst = self.best.peek().map_or(u64::MAX, |hit| hit.key.rank);
+        }
     }
 
     fn rank(&self, doc: DocId) -> u64 {
-        if self.plan.sort.by_time() {
-            self.plan.sort.rank_of_time(self.times.first(doc).unwrap_or_default())
-        } else {
-            self.plan.sort.rank_of_duration(self.durations.first(doc))
-        }
-    }
-}
-
-/// The last documents seen, enough for a page of the oldest calls.
-#[derive(Default)]
-struct Oldest {
-    docs: Vec<DocId>,
-    /// From here on nothing lies behind the cursor; set with the first documents.
-    end: Option<DocId>,
-    /// How many documents to hold before the surplus is thrown away again.
-    full: usize,
-}
-
-impl Oldest {
-    /// How many documents more than a page are let in before the surplus is thrown away.
-    const SLACK: usize = if cfg!(test) { 4 } else { 4096 };
-
-    fn add(&mut self, docs: &[DocId], segment: &Segment<'_>) {
-        let Segment { plan, reader, .. } = segment;
-        if plan.limit == 0 {
-            return;
-        }
-        let Some(after) = plan.after else { return self.keep(docs, segment) };
-        let end = *self.end.get_or_insert_with(|| plan::bisect(reader.max_doc(), |doc| segment.rank(doc) > after.rank));
-        // Those of the cursor's own moment are compared one by one, so that what was on the page
-        // before takes nobody's place.
-        let (before, rest) = docs.split_at(docs.partition_point(|doc| *doc < end));
-        self.keep(before, segment);
-        let same = rest.iter().take_while(|doc| segment.rank(**doc) == after.rank);
-        self.keep(&same.copied().filter(|doc| segment.key(*doc) > after).collect::<Vec<_>>(), segment);
-    }
-
-    fn keep(&mut self, docs: &[DocId], segment: &Segment<'_>) {
-        self.docs.extend_from_slice(docs);
-        let limit = segment.plan.limit;
-        if self.docs.len() < self.full.max(limit + Self::SLACK) {
-            return;
-        }
-        // Those of the same moment still compete. There may be many, so room is made for as many
-        // again before the next try.
-        let rank = segment.rank(self.docs[self.docs.len() - limit]);
-        let cut = self.docs.partition_point(|doc| segment.rank(*doc) > rank);
-        self.docs.drain(..cut);
-        self.full = 2 * self.docs.len();
-    }
-}
-
-fn count_rest(scorer: &mut dyn Scorer, alive: Option<&AliveBitSet>) -> u64 {
-    let Some(alive) = alive else { return u64::from(scorer.count_including_deleted()) };
-    let mut block = [0; COLLECT_BLOCK_BUFFER_LEN];
-    let mut count = 0;
-    loop {
-        let filled = scorer.fill_buffer(&mut block);
-        count += block[..filled].iter().filter(|doc| alive.is_alive(**doc)).count() as u64;
-        if filled < block.len() {
-            return count;
-        }
+        self.plan.sort.rank_of_time(self.times.first(doc).unwrap_or_default())
     }
 }

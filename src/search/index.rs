@@ -26,6 +26,9 @@ const ASIDE: &str = "aside";
 
 /// The smallest memory budget that tantivy allows a writer, in bytes: for following the journal.
 pub const STEADY_BYTES: usize = 15_000_000;
+/// Writer memory while the index is built from nothing, in bytes.
+pub const FILLING_BYTES: usize = 120_000_000;
+
 /// Segments of more calls are not merged any more: one merge stays short, and several segments
 /// can be searched in parallel. Once enough of its calls were replaced, a segment counts again.
 const MERGED_CALLS: usize = 5_000_000;

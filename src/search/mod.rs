@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CallDoc ──schema──▶ Index (writer) ──commits──▶ Searcher ──gather──▶ Found
-//! Filters ──filters, parse──▶ Expr ──plan──▶ tantivy query ──┘
+//! Filters ──filters, parse──▶ Expr ──plan──▶ set of documents ──┘
 //! ```
 //!
 //! | file | its one job |
@@ -14,17 +14,19 @@
 //! | `schema` | fields, and the document of a call |
 //! | `index`, `searcher` | one writes and rebuilds, the other reads beside it |
 //! | `files` | the index's files as a server holds them: nobody can change them under it |
-//! | `plan`, `exclude`, `gather`, `facets`, `cursor` | tree to query; total, page and counts in one pass |
+//! | `plan`, `bits`, `cache` | tree to the set of a segment's documents; such sets; those kept for the next query |
+//! | `gather`, `facets`, `cursor` | total, page and counts of a set |
 //!
 //! The index is disposable: it follows the journal by a cursor that every commit carries, and what
 //! can't be used is renamed aside and built again. This module does **not** read the journal or the
 //! database, does not decide when to commit, and knows no permissions.
 
+mod bits;
+mod cache;
 mod cursor;
 mod doc;
 mod document;
 mod error;
-mod exclude;
 mod expr;
 mod facets;
 mod files;
@@ -52,7 +54,7 @@ pub use facets::{Counts, Facet};
 pub use filters::{Filters, QueryContext, compile};
 pub use follow::{FollowError, Follower};
 pub use handle::SearchHandle;
-pub use index::{Index, Opened, STEADY_BYTES};
+pub use index::{FILLING_BYTES, Index, Opened, STEADY_BYTES};
 pub use number::Fragment;
 pub use parse::parse;
 pub use searcher::{Found, Page, Searcher, Totals};

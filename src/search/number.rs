@@ -1,8 +1,10 @@
 //! Phone numbers as they are searched: any fragment of three or more digits.
 //!
-//! The index holds every group of three digits of a number with rising positions (tantivy's own
-//! n-gram tokenizer leaves all positions at 0); a fragment is a phrase of such groups. Parsing a
-//! whole number is [`crate::phone`]'s job.
+//! The index holds every group of four digits of a number, and its last three, with rising positions
+//! (tantivy's own n-gram tokenizer leaves all positions at 0). Three digits are the beginning of a
+//! group, four are one, more are a phrase of such groups. Groups of three would be too common: every
+//! number of a country begins alike, and a phrase has to be looked for in all of them. Parsing a whole
+//! number is [`crate::phone`]'s job.
 
 use std::collections::HashMap;
 
@@ -13,6 +15,7 @@ use crate::phone;
 
 /// The shortest fragment that can be searched.
 pub const MIN_DIGITS: usize = 3;
+const GROUP: usize = 4;
 /// Nobody has longer numbers; more digits in one are not indexed, nor searched.
 const MAX_DIGITS: usize = 64;
 /// A leading 0 or 00 is taken for a prefix, which may be left out, if at least so many digits
@@ -119,16 +122,18 @@ pub fn looks_like_number(raw: &str) -> bool {
     raw.chars().all(is_number_char) && phone::digits(raw).len() >= MIN_DIGITS
 }
 
-/// Those groups of three digits, with their positions, that pin down `digits` when they occur in
-/// one number: every third, and the last.
+/// Those groups, with their positions, that pin down `digits` when they occur in one number: every
+/// fourth, and the last. Three digits are a group by themselves, to which a fourth may come.
 pub(super) fn covering_groups(digits: &str) -> Vec<(usize, &str)> {
-    let Some(last) = digits.len().checked_sub(MIN_DIGITS) else { return Vec::new() };
-    let mut starts: Vec<usize> = (0..last).step_by(MIN_DIGITS).collect();
-    starts.push(last);
-    starts.into_iter().map(|start| (start, &digits[start..start + MIN_DIGITS])).collect()
+    if digits.len() < MIN_DIGITS {
+        return Vec::new();
+    }
+    let last = digits.len().saturating_sub(GROUP);
+    let starts = (0..last).step_by(GROUP).chain([last]);
+    starts.map(|start| (start, &digits[start..digits.len().min(start + GROUP)])).collect()
 }
 
-/// Every group of three digits of a text that consists of digits.
+/// Every group of a text that consists of digits.
 #[derive(Clone)]
 pub(super) struct GroupTokenizer;
 
@@ -136,8 +141,9 @@ impl Tokenizer for GroupTokenizer {
     type TokenStream<'a> = Terms;
 
     fn token_stream<'a>(&'a mut self, text: &'a str) -> Terms {
-        let groups = text.as_bytes().windows(MIN_DIGITS);
-        Terms::new(groups.map(|group| String::from_utf8_lossy(group).into_owned()).collect())
+        let groups = (0..).zip(text.as_bytes().windows(MIN_DIGITS));
+        let group = |(start, _): (usize, _)| &text.as_bytes()[start..text.len().min(start + GROUP)];
+        Terms::new(groups.map(|at| String::from_utf8_lossy(group(at)).into_owned()).collect())
     }
 }
 
@@ -170,8 +176,9 @@ mod tests {
     #[test]
     fn groups_cover() {
         assert_eq!(covering_groups("123"), [(0, "123")]);
-        assert_eq!(covering_groups("1234"), [(0, "123"), (1, "234")]);
-        assert_eq!(covering_groups("1234567"), [(0, "123"), (3, "456"), (4, "567")]);
+        assert_eq!(covering_groups("1234"), [(0, "1234")]);
+        assert_eq!(covering_groups("12345"), [(0, "1234"), (1, "2345")]);
+        assert_eq!(covering_groups("123456789"), [(0, "1234"), (4, "5678"), (5, "6789")]);
         assert!(covering_groups("12").is_empty());
     }
 }

@@ -1,217 +1,349 @@
-//! Turns an [`Expr`] into a tantivy query. Nothing is scored.
+//! Which documents of a segment an [`Expr`] holds for: a set, joined from the sets of its conditions.
+//!
+//! Sets, not tantivy's scorers: those go from match to match, which is too slow where a condition holds for millions and
+//! the total is wanted. A set costs a bit for every document, whatever it holds, and so does each way of joining two.
 
-use std::ops::Bound;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use tantivy::query::{
-    AllQuery, AllScorer, BooleanQuery, EmptyQuery, EmptyScorer, EnableScoring, Explanation, Occur, PhraseQuery, Query,
-    RangeQuery, Scorer, TermQuery, Weight,
-};
+use tantivy::error::DataCorruption;
+use tantivy::postings::BlockSegmentPostings;
+use tantivy::query::{EnableScoring, PhraseQuery, Query};
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{DocId, DocSet, Score, SegmentReader, TERMINATED, TantivyError, Term};
+use tantivy::{DocId, DocSet, Searcher, SegmentReader, TERMINATED, Term};
 
-use super::exclude::LeftOut;
+use super::bits::Bits;
+use super::cache::Cache;
 use super::expr::{Expr, Match, Phrase, Who};
-use super::number::{self, Fragment};
+use super::number::{self, Fragment, MIN_DIGITS};
 use super::schema::{Fields, SORT_AT, flag_term};
 
-/// How many matches can be counted without looking at them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Countable {
-    /// All documents match.
-    All,
-    /// One term decides: its frequency is known where nothing was deleted.
-    Term,
-    No,
+/// A term of more than every so many documents is kept in the cache: reading it takes longer than joining it.
+const DENSE: u32 = 32;
+/// Reading one document of a term takes as long as joining so many words of sets.
+const POSTING_COST: u32 = 8;
+
+/// Evaluates in one segment. The sets hold deleted documents too.
+pub(super) struct Sets<'a> {
+    pub searcher: &'a Searcher,
+    pub reader: &'a SegmentReader,
+    pub fields: &'a Fields,
+    pub cache: &'a Cache,
 }
 
-pub(super) fn countable(expr: &Expr) -> Countable {
-    match expr {
-        Expr::All => Countable::All,
-        Expr::Is(
-            Match::Status(_)
-            | Match::Direction(_)
-            | Match::Channel(_)
-            | Match::Recording(_)
-            | Match::Flag { .. }
-            | Match::OnHold(_),
-        ) => Countable::Term,
-        Expr::Is(_) | Expr::And(_) | Expr::Or(_) | Expr::Not(_) => Countable::No,
-    }
+/// One way in which a condition is met, as the index knows it.
+enum Part {
+    Term(Term),
+    /// Any word that begins so.
+    Prefix(Field, String),
+    /// Terms at these places of one value; at least two.
+    Phrase(Vec<(usize, Term)>),
+    /// A phrase, and a word somewhere in the same field that begins so.
+    PhraseAndPrefix(Field, Vec<String>, String),
+    Started(Option<i64>, Option<i64>),
+    Duration(Option<u64>, Option<u64>),
 }
 
-/// The query for `expr`. The depth of `expr` is bounded by the parser.
-pub(super) fn query(expr: &Expr, fields: &Fields) -> Box<dyn Query> {
-    match expr {
-        Expr::All => Box::new(AllQuery),
-        Expr::And(parts) => {
-            // A condition that excludes needs no detour over all documents if another one includes.
-            let clause = |part: &Expr| match part {
-                Expr::Not(inner) => (Occur::MustNot, left_out(inner, fields)),
-                part => (Occur::Must, query(part, fields)),
-            };
-            let mut clauses: Vec<_> = parts.iter().map(clause).collect();
-            if clauses.iter().all(|(occur, _)| *occur == Occur::MustNot) {
-                clauses.push((Occur::Must, Box::new(AllQuery)));
+impl Sets<'_> {
+    /// The documents for which `expr` holds. The parser bounds the depth of `expr`, and so the number of sets at a time.
+    pub(super) fn of(&self, expr: &Expr) -> tantivy::Result<Bits> {
+        let end = self.reader.max_doc();
+        match expr {
+            Expr::All => Ok(Bits::all(end)),
+            Expr::Not(inner) => {
+                let mut bits = self.of(inner)?;
+                bits.invert();
+                Ok(bits)
             }
-            Box::new(BooleanQuery::new(clauses))
-        }
-        Expr::Or(parts) => union(parts.iter().map(|part| query(part, fields)).collect()),
-        Expr::Not(inner) => Box::new(BooleanQuery::new(vec![
-            (Occur::Must, Box::new(AllQuery)),
-            (Occur::MustNot, left_out(inner, fields)),
-        ])),
-        Expr::Is(condition) => leaf(condition, fields),
-    }
-}
-
-fn left_out(expr: &Expr, fields: &Fields) -> Box<dyn Query> {
-    Box::new(LeftOut(query(expr, fields)))
-}
-
-fn leaf(condition: &Match, fields: &Fields) -> Box<dyn Query> {
-    match condition {
-        Match::Anything(who) => person(
-            who,
-            &[fields.id],
-            &[fields.customer_name, fields.agent_name, fields.other_name],
-            &[fields.customer_number, fields.line_number, fields.agent_number, fields.other_number],
-        ),
-        Match::Agent(who) => person(who, &[fields.agent], &[fields.agent_name], &[fields.agent_number]),
-        Match::Customer(who) => person(who, &[fields.customer_id], &[fields.customer_name], &[fields.customer_number]),
-        Match::Number(fragment) => union(fragments(fragment, &[fields.customer_number, fields.line_number]).collect()),
-        Match::Waba(forms) => union(forms.iter().map(|form| term(fields.waba, form)).collect()),
-        Match::Status(value) => term(fields.status, value),
-        Match::Direction(value) => term(fields.direction, value),
-        Match::Channel(value) => term(fields.channel, value),
-        Match::Recording(value) => term(fields.recording, value),
-        Match::Flag { rule, state } => term(fields.flag, &flag_term(rule.as_deref(), state.as_deref())),
-        Match::OnHold(held) => of_term(Term::from_field_bool(fields.on_hold, *held)),
-        Match::Started { from, until } => Box::new(SortedRange { from: *from, until: *until }),
-        Match::Duration { min, max } => {
-            let bound = |end: &Option<u64>| match end {
-                Some(end) => Bound::Included(Term::from_field_u64(fields.duration, *end)),
-                None => Bound::Unbounded,
-            };
-            match (min, max) {
-                // Unbounded on both sides would match calls without duration as well.
-                (None, None) => leaf(&Match::Duration { min: Some(0), max: None }, fields),
-                _ => Box::new(RangeQuery::new(bound(min), bound(max))),
-            }
-        }
-    }
-}
-
-fn person(who: &Who, exact: &[Field], names: &[Field], numbers: &[Field]) -> Box<dyn Query> {
-    let exact = exact.iter().map(|field| term(*field, &who.exact));
-    let names = names.iter().flat_map(|field| who.name.iter().map(|name| phrase(*field, name)));
-    let numbers = who.number.iter().flat_map(|fragment| fragments(fragment, numbers));
-    union(exact.chain(names).chain(numbers).collect())
-}
-
-fn phrase(field: Field, Phrase { words, prefix }: &Phrase) -> Box<dyn Query> {
-    let terms = || words.iter().map(|word| Term::from_field_text(field, word)).collect::<Vec<_>>();
-    match words.as_slice() {
-        [] => Box::new(EmptyQuery),
-        [word] if *prefix => starting_with(field, word),
-        [word] => term(field, word),
-        // Not tantivy's phrase-prefix query: it reserves room for as many words as it may expand to, and hides calls
-        // beyond. That the last word follows directly is not asked for; what is shown may be a little more.
-        [whole @ .., last] if *prefix => {
-            let whole = Phrase { words: whole.to_vec(), prefix: false };
-            let both = [phrase(field, &whole), starting_with(field, last)];
-            Box::new(BooleanQuery::new(both.into_iter().map(|query| (Occur::Must, query)).collect()))
-        }
-        _ => Box::new(PhraseQuery::new(terms())),
-    }
-}
-
-/// Every word that starts with `prefix`, however many there are.
-fn starting_with(field: Field, prefix: &str) -> Box<dyn Query> {
-    let lower = Bound::Included(Term::from_field_text(field, prefix));
-    // The next text after all that start with the prefix: its last character one further up.
-    let mut end: Vec<char> = prefix.chars().collect();
-    let next = |c: char| (u32::from(c) + 1..=u32::from(char::MAX)).find_map(char::from_u32);
-    let upper = loop {
-        match end.pop() {
-            None => break Bound::Unbounded,
-            Some(last) => {
-                if let Some(next) = next(last) {
-                    end.push(next);
-                    let end: String = end.into_iter().collect();
-                    break Bound::Excluded(Term::from_field_text(field, &end));
+            Expr::Or(parts) => {
+                let mut bits = Bits::none(end);
+                for part in parts {
+                    match part {
+                        Expr::Is(condition) => self.add(condition, &mut bits, None)?,
+                        part => bits.or(&self.of(part)?),
+                    }
                 }
+                Ok(bits)
+            }
+            Expr::And(parts) => {
+                let mut parts: Vec<&Expr> = parts.iter().collect();
+                parts.sort_by_key(|part| self.cost(part));
+                let mut bits = Bits::all(end);
+                for part in parts {
+                    if bits.is_empty() {
+                        break;
+                    }
+                    self.keep(part, &mut bits)?;
+                }
+                Ok(bits)
+            }
+            Expr::Is(condition) => {
+                let mut bits = Bits::none(end);
+                self.add(condition, &mut bits, None)?;
+                Ok(bits)
             }
         }
-    };
-    Box::new(RangeQuery::new(lower, upper))
-}
-
-fn fragments(fragment: &Fragment, fields: &[Field]) -> impl Iterator<Item = Box<dyn Query>> {
-    let fields = fields.to_vec();
-    fields.into_iter().flat_map(|field| fragment.forms.iter().map(move |form| groups(field, form)))
-}
-
-fn groups(field: Field, digits: &str) -> Box<dyn Query> {
-    let groups = number::covering_groups(digits);
-    let terms = groups.iter().map(|(at, group)| (*at, Term::from_field_text(field, group)));
-    match groups.as_slice() {
-        [] => Box::new(EmptyQuery),
-        // A phrase of one term panics.
-        [(_, group)] => term(field, group),
-        _ => Box::new(PhraseQuery::new_with_offset(terms.collect())),
     }
-}
 
-fn term(field: Field, value: &str) -> Box<dyn Query> {
-    of_term(Term::from_field_text(field, value))
-}
-
-fn of_term(term: Term) -> Box<dyn Query> {
-    Box::new(TermQuery::new(term, IndexRecordOption::Basic))
-}
-
-fn union(mut queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
-    match queries.len() {
-        0 => Box::new(EmptyQuery),
-        1 => queries.swap_remove(0),
-        _ => Box::new(BooleanQuery::union(queries)),
+    /// Takes out of `bits` the documents for which `expr` does not hold.
+    fn keep(&self, expr: &Expr, bits: &mut Bits) -> tantivy::Result<()> {
+        match expr {
+            Expr::Not(inner) => bits.and_not(&self.of(inner)?),
+            Expr::Is(condition) => {
+                let mut found = Bits::none(self.reader.max_doc());
+                self.add(condition, &mut found, Some(bits))?;
+                bits.and(&found);
+            }
+            other => bits.and(&self.of(other)?),
+        }
+        Ok(())
     }
-}
 
-/// Calls by sort time. Documents lie in its order, so that a range of times is a range of
-/// documents, found by bisection.
-#[derive(Debug, Clone)]
-struct SortedRange {
-    from: Option<i64>,
-    until: Option<i64>,
-}
-
-impl Query for SortedRange {
-    fn weight(&self, _: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
-        Ok(Box::new(self.clone()))
+    /// What should be looked at first: the smaller, the fewer documents are left for the others.
+    fn cost(&self, expr: &Expr) -> u32 {
+        match expr {
+            Expr::Is(Match::Started { .. }) => 0,
+            Expr::Is(
+                Match::Status(_)
+                | Match::Direction(_)
+                | Match::Channel(_)
+                | Match::Recording(_)
+                | Match::Flag { .. }
+                | Match::OnHold(_)
+                | Match::Waba(_),
+            ) => 1,
+            Expr::Is(Match::Duration { .. }) => 2,
+            Expr::Is(condition) => 3 + u32::from(self.parts(condition).iter().any(Part::is_slow)),
+            Expr::All | Expr::Not(_) | Expr::And(_) | Expr::Or(_) => 5,
+        }
     }
-}
 
-impl Weight for SortedRange {
-    fn scorer(&self, reader: &SegmentReader, _boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
-        let Some(times) = reader.fast_fields().column_opt::<i64>(SORT_AT)? else {
-            return Ok(Box::new(EmptyScorer));
-        };
+    /// Adds the documents for which `condition` holds; where it is slow to tell, only those in `within`.
+    fn add(&self, condition: &Match, bits: &mut Bits, within: Option<&Bits>) -> tantivy::Result<()> {
+        self.parts(condition).iter().try_for_each(|part| self.add_part(part, bits, within))
+    }
+
+    fn add_part(&self, part: &Part, bits: &mut Bits, within: Option<&Bits>) -> tantivy::Result<()> {
+        match part {
+            Part::Term(term) => self.add_term(term, bits)?,
+            Part::Prefix(field, prefix) => self.add_prefix(*field, prefix, bits)?,
+            Part::Phrase(terms) => self.add_phrase(terms, bits, within)?,
+            Part::PhraseAndPrefix(field, words, prefix) => {
+                let mut both = Bits::none(self.reader.max_doc());
+                self.add_prefix(*field, prefix, &mut both)?;
+                within.iter().for_each(|within| both.and(within));
+                let mut whole = Bits::none(self.reader.max_doc());
+                self.add_part(&words_part(*field, words), &mut whole, Some(&both))?;
+                both.and(&whole);
+                bits.or(&both);
+            }
+            Part::Started(from, until) => bits.insert_range(self.started(*from, *until)?),
+            Part::Duration(min, max) => self.add_duration(*min, *max, bits)?,
+        }
+        Ok(())
+    }
+
+    fn add_term(&self, term: &Term, bits: &mut Bits) -> tantivy::Result<()> {
+        match self.postings(term)? {
+            Postings::None => {}
+            Postings::Few(postings) => each(*postings, |doc| bits.insert(doc)),
+            Postings::Many(many) => bits.or(&many),
+        }
+        Ok(())
+    }
+
+    /// How many documents of `bits` hold `term`.
+    pub(super) fn count_term(&self, term: &Term, bits: &Bits) -> tantivy::Result<u32> {
+        let mut count = 0;
+        match self.postings(term)? {
+            Postings::None => {}
+            Postings::Few(postings) => each(*postings, |doc| count += u32::from(bits.contains(doc))),
+            Postings::Many(many) => count = bits.count_both(&many),
+        }
+        Ok(count)
+    }
+
+    /// About what [`Self::count_term`] costs for a term of so many documents, in words of a set.
+    pub(super) fn cost_of_counting(&self, doc_freq: u32) -> u32 {
+        if self.is_dense(doc_freq) { self.reader.max_doc() / u64::BITS } else { doc_freq.saturating_mul(POSTING_COST) }
+    }
+
+    fn is_dense(&self, doc_freq: u32) -> bool {
+        doc_freq >= self.reader.max_doc() / DENSE
+    }
+
+    fn postings(&self, term: &Term) -> tantivy::Result<Postings> {
+        let index = self.reader.inverted_index(term.field())?;
+        let Some(info) = index.get_term_info(term)? else { return Ok(Postings::None) };
+        let read = || index.read_block_postings_from_terminfo(&info, IndexRecordOption::Basic);
+        if !self.is_dense(info.doc_freq) {
+            return Ok(Postings::Few(Box::new(read()?)));
+        }
+        let key = (self.reader.segment_id(), term.clone());
+        if let Some(known) = self.cache.set(&key) {
+            return Ok(Postings::Many(known));
+        }
+        let mut bits = Bits::none(self.reader.max_doc());
+        each(read()?, |doc| bits.insert(doc));
+        let bits = Arc::new(bits);
+        self.cache.keep_set(key, Arc::clone(&bits));
+        Ok(Postings::Many(bits))
+    }
+
+    fn add_prefix(&self, field: Field, prefix: &str, bits: &mut Bits) -> tantivy::Result<()> {
+        let index = self.reader.inverted_index(field)?;
+        let mut terms = index.terms().range().ge(prefix).into_stream()?;
+        while terms.advance() && terms.key().starts_with(prefix.as_bytes()) {
+            let postings = index.read_block_postings_from_terminfo(terms.value(), IndexRecordOption::Basic)?;
+            each(postings, |doc| bits.insert(doc));
+        }
+        Ok(())
+    }
+
+    fn add_phrase(&self, terms: &[(usize, Term)], bits: &mut Bits, within: Option<&Bits>) -> tantivy::Result<()> {
+        let weight = PhraseQuery::new_with_offset(terms.to_vec())
+            .weight(EnableScoring::disabled_from_searcher(self.searcher))?;
+        let mut matches = weight.scorer(self.reader, 1.0)?;
+        let mut doc = matches.doc();
+        while doc != TERMINATED {
+            // Positions are slow to compare: what is not asked for is stepped over.
+            let wanted = within.map_or(Some(doc), |within| within.next(doc));
+            doc = match wanted {
+                None => break,
+                Some(wanted) if wanted > doc => matches.seek(wanted),
+                Some(_) => {
+                    bits.insert(doc);
+                    matches.advance()
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// Documents lie in the order of their time, so that a range of times is a range of documents.
+    fn started(&self, from: Option<i64>, until: Option<i64>) -> tantivy::Result<std::ops::Range<DocId>> {
+        let Some(times) = self.reader.fast_fields().column_opt::<i64>(SORT_AT)? else { return Ok(0..0) };
+        let end = self.reader.max_doc();
         let first_older = |time: Option<i64>, none: DocId| match time {
-            Some(time) => bisect(reader.max_doc(), |doc| times.values.get_val(doc) >= time),
+            Some(time) => bisect(end, |doc| times.values.get_val(doc) >= time),
             None => none,
         };
-        let doc = first_older(self.until, 0);
-        let end = first_older(self.from, reader.max_doc());
-        Ok(match doc < end {
-            true if doc == 0 && end == reader.max_doc() => Box::new(AllScorer::new(end)),
-            true => Box::new(DocRange { doc, end }),
-            false => Box::new(EmptyScorer),
+        Ok(first_older(until, 0)..first_older(from, end))
+    }
+
+    fn add_duration(&self, min: Option<u64>, max: Option<u64>, bits: &mut Bits) -> tantivy::Result<()> {
+        self.durations(min.unwrap_or(0)..=max.unwrap_or(u64::MAX), false, |_, postings| {
+            each(postings, |doc| bits.insert(doc));
+            true
         })
     }
 
-    fn explain(&self, _: &SegmentReader, _: DocId) -> tantivy::Result<Explanation> {
-        Err(TantivyError::InvalidArgument("nothing is scored here".to_owned()))
+    /// Shows the documents of each duration in a range, from the shortest or from the longest on, until `see` has enough.
+    pub(super) fn durations(
+        &self,
+        range: RangeInclusive<u64>,
+        longest_first: bool,
+        mut see: impl FnMut(u64, BlockSegmentPostings) -> bool,
+    ) -> tantivy::Result<()> {
+        let index = self.reader.inverted_index(self.fields.duration)?;
+        let key = |seconds: u64| seconds.to_be_bytes();
+        let terms = index.terms().range().ge(key(*range.start())).le(key(*range.end()));
+        let mut terms = if longest_first { terms.backward() } else { terms }.into_stream()?;
+        while terms.advance() {
+            let damaged = |_| tantivy::TantivyError::DataCorruption(DataCorruption::comment_only("a duration is cut"));
+            let seconds = u64::from_be_bytes(terms.key().try_into().map_err(damaged)?);
+            if !see(seconds, index.read_block_postings_from_terminfo(terms.value(), IndexRecordOption::Basic)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn parts(&self, condition: &Match) -> Vec<Part> {
+        let fields = self.fields;
+        let term = |field, value: &str| vec![Part::Term(Term::from_field_text(field, value))];
+        match condition {
+            Match::Anything(who) => person(
+                who,
+                &[fields.id, fields.call_id],
+                &[fields.customer_name, fields.agent_name, fields.other_name],
+                &[fields.customer_number, fields.line_number, fields.agent_number, fields.other_number],
+            ),
+            Match::Agent(who) => person(who, &[fields.agent], &[fields.agent_name], &[fields.agent_number]),
+            Match::Customer(who) => {
+                person(who, &[fields.customer_id], &[fields.customer_name], &[fields.customer_number])
+            }
+            Match::Number(fragment) => fragments(fragment, &[fields.customer_number, fields.line_number]).collect(),
+            Match::Waba(forms) => forms.iter().flat_map(|form| term(fields.waba, form)).collect(),
+            Match::Status(value) => term(fields.status, value),
+            Match::Direction(value) => term(fields.direction, value),
+            Match::Channel(value) => term(fields.channel, value),
+            Match::Recording(value) => term(fields.recording, value),
+            Match::Flag { rule, state } => term(fields.flag, &flag_term(rule.as_deref(), state.as_deref())),
+            Match::OnHold(held) => vec![Part::Term(Term::from_field_bool(fields.on_hold, *held))],
+            Match::Started { from, until } => vec![Part::Started(*from, *until)],
+            Match::Duration { min, max } => vec![Part::Duration(*min, *max)],
+        }
+    }
+}
+
+impl Part {
+    fn is_slow(&self) -> bool {
+        matches!(self, Self::Phrase(_) | Self::PhraseAndPrefix(..))
+    }
+}
+
+fn person(who: &Who, exact: &[Field], names: &[Field], numbers: &[Field]) -> Vec<Part> {
+    let exact = exact.iter().map(|field| Part::Term(Term::from_field_text(*field, &who.exact)));
+    let names = names.iter().flat_map(|field| who.name.iter().map(|name| phrase(*field, name)));
+    let numbers = who.number.iter().flat_map(|fragment| fragments(fragment, numbers));
+    exact.chain(names).chain(numbers).collect()
+}
+
+fn phrase(field: Field, Phrase { words, prefix }: &Phrase) -> Part {
+    match words.as_slice() {
+        [word] if *prefix => Part::Prefix(field, word.clone()),
+        // That the last word follows directly is not asked for; what is shown may be a little more.
+        [whole @ .., last] if *prefix => Part::PhraseAndPrefix(field, whole.to_vec(), last.clone()),
+        words => words_part(field, words),
+    }
+}
+
+/// Words that follow each other; at least one.
+fn words_part(field: Field, words: &[String]) -> Part {
+    let term = |word: &String| Term::from_field_text(field, word);
+    match words {
+        [word] => Part::Term(term(word)),
+        words => Part::Phrase(words.iter().map(term).enumerate().collect()),
+    }
+}
+
+fn fragments<'a>(fragment: &'a Fragment, fields: &'a [Field]) -> impl Iterator<Item = Part> + 'a {
+    fields.iter().flat_map(|field| fragment.forms.iter().map(|form| digits(*field, form)))
+}
+
+fn digits(field: Field, digits: &str) -> Part {
+    let groups = number::covering_groups(digits);
+    let term = |group: &str| Term::from_field_text(field, group);
+    match groups.as_slice() {
+        // Fewer than a group has: any group that begins so.
+        [(_, group)] if group.len() == MIN_DIGITS => Part::Prefix(field, (*group).to_owned()),
+        [(_, group)] => Part::Term(term(group)),
+        groups => Part::Phrase(groups.iter().map(|(at, group)| (*at, term(group))).collect()),
+    }
+}
+
+/// The documents of a term.
+enum Postings {
+    None,
+    Few(Box<BlockSegmentPostings>),
+    Many(Arc<Bits>),
+}
+
+pub(super) fn each(mut postings: BlockSegmentPostings, mut see: impl FnMut(DocId)) {
+    while !postings.docs().is_empty() {
+        postings.docs().iter().for_each(|doc| see(*doc));
+        postings.advance();
     }
 }
 
@@ -227,42 +359,4 @@ pub(super) fn bisect(end: DocId, before: impl Fn(DocId) -> bool) -> DocId {
         }
     }
     low
-}
-
-/// All documents from `doc` to before `end`.
-struct DocRange {
-    doc: DocId,
-    end: DocId,
-}
-
-impl DocSet for DocRange {
-    fn advance(&mut self) -> DocId {
-        self.seek(self.doc.saturating_add(1))
-    }
-
-    fn seek(&mut self, target: DocId) -> DocId {
-        let target = target.max(self.doc);
-        self.doc = if target < self.end { target } else { TERMINATED };
-        self.doc
-    }
-
-    fn doc(&self) -> DocId {
-        self.doc
-    }
-
-    fn size_hint(&self) -> u32 {
-        self.end.saturating_sub(self.doc)
-    }
-
-    fn count_including_deleted(&mut self) -> u32 {
-        let rest = self.end.saturating_sub(self.doc);
-        self.doc = TERMINATED;
-        rest
-    }
-}
-
-impl Scorer for DocRange {
-    fn score(&mut self) -> Score {
-        1.0
-    }
 }

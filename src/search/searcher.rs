@@ -7,8 +7,9 @@ use std::sync::{Arc, RwLock};
 use tantivy::directory::error::OpenReadError;
 use tantivy::directory::{Directory, MmapDirectory};
 use tantivy::schema::Value;
-use tantivy::{DocAddress, DocSet, IndexReader, ReloadPolicy, TERMINATED, TantivyDocument, Term};
+use tantivy::{DocAddress, DocSet, IndexReader, ReloadPolicy, SegmentReader, TERMINATED, TantivyDocument, Term};
 
+use super::cache::Cache;
 use super::cursor::{self, Sort};
 use super::error::{Error, guarded};
 use super::expr::Expr;
@@ -18,7 +19,7 @@ use super::filters::QueryContext;
 use super::gather::{Gathered, Hit, Plan, gather};
 use super::index::{Index, LIVE, Payload, usable};
 use super::schema::{self, DIGEST, Fields};
-use super::{plan, text};
+use super::text;
 
 /// tantivy's list of the files that it wrote.
 const MANAGED: &str = ".managed.json";
@@ -34,8 +35,7 @@ pub struct Page {
     /// [`Found::next_cursor`] of the page before.
     pub cursor: Option<String>,
     pub facets: Vec<Facet>,
-    /// Whether to count all matches. Leave it out on the way through a whole result: it costs as
-    /// much on each page as on the first.
+    /// Whether to count all matches.
     pub count: bool,
 }
 
@@ -88,6 +88,7 @@ pub struct Searcher {
     reader: IndexReader,
     fields: Fields,
     snapshot: RwLock<Arc<Snapshot>>,
+    cache: Cache,
 }
 
 impl Searcher {
@@ -105,7 +106,7 @@ impl Searcher {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(super) fn beside(index: &Index, dir: &Path, threads: usize) -> Result<Self, Error> {
+    pub fn beside(index: &Index, dir: &Path, threads: usize) -> Result<Self, Error> {
         let files = index.files().clone();
         guarded(|| Self::with(&dir.join(LIVE), Some(files.clone()), schema::open(files)?, threads))
     }
@@ -120,7 +121,7 @@ impl Searcher {
         let reader = builder.doc_store_cache_num_blocks(4).try_into()?;
         let snapshot = RwLock::new(Arc::new(snapshot(&index, &reader)?));
         let (_, fields) = schema::schema();
-        Ok(Self { live: live.to_owned(), files, index, reader, fields, snapshot })
+        Ok(Self { live: live.to_owned(), files, index, reader, fields, snapshot, cache: Cache::default() })
     }
 
     /// Whether it reads the very files that `index` writes.
@@ -139,6 +140,7 @@ impl Searcher {
     /// [`Error::Damaged`] if it can't be read, also after the index was replaced: open it again.
     pub fn refresh(&self) -> Result<(), Error> {
         let fresh = Arc::new(guarded(|| snapshot(&self.index, &self.reader))?);
+        self.cache.retain(&fresh.searcher.segment_readers().iter().map(SegmentReader::segment_id).collect());
         *self.snapshot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -158,12 +160,12 @@ impl Searcher {
                 limit: if page.limit == 0 { 0 } else { page.limit.saturating_add(1) },
                 after,
                 count: page.count,
-                countable: plan::countable(expr),
                 facets: &page.facets,
                 tz: &context.tz,
+                fields: &self.fields,
+                cache: &self.cache,
             };
-            let query = plan::query(expr, &self.fields);
-            let Gathered { total, mut hits, facets } = gather(&snapshot.searcher, query.as_ref(), &plan)?;
+            let Gathered { total, mut hits, facets } = gather(&snapshot.searcher, expr, &plan)?;
             let more = hits.len() > page.limit;
             hits.truncate(page.limit);
             let last = hits.last().filter(|_| more);
