@@ -38,10 +38,6 @@ const RUNS: usize = 500;
 /// The rivals get so much time for each kind of question: some of them take a second for one.
 const RIVAL_TIME: Duration = Duration::from_secs(4);
 
-/// The same allocator as the program's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 struct Bench {
     calls: u64,
     /// Where the index lies, and everything else that is made.
