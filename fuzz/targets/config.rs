@@ -27,12 +27,21 @@ fuzz_target!(|text: &str| {
             assert!(config.flags.short_call_seconds <= config.flags.long_call_seconds);
             assert_eq!(config.region.len(), 2);
             config.bootstrap.parse().expect("it was checked");
-            assert!(!format!("{config:?}").contains(SECRET), "{config:?}");
+            assert!(!keeps_its_place(text) || !format!("{config:?}").contains(SECRET), "{config:?}");
         }
         Err(error) => {
             let said = error.to_string();
             assert!(!said.is_empty() && !said.contains('\n'), "{said:?}");
-            assert!(!said.contains(SECRET), "{said}");
+            assert!(!keeps_its_place(text) || !said.contains(SECRET), "{said}");
         }
     }
 });
+
+/// Whether the secret stands only where secrets belong: written into another key it may be repeated like any other value.
+fn keeps_its_place(text: &str) -> bool {
+    let belongs = |line: &str| {
+        let key = line.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+        ["api_key", "tokens", "url"].iter().any(|secret| key.ends_with(secret))
+    };
+    text.split(['\n', '\0']).filter(|line| line.contains(SECRET)).all(belongs)
+}

@@ -39,9 +39,9 @@ pub(super) async fn keep(tx: &mut Tx, touched: &[Touched]) -> Result<()> {
     let (awaited, settled): (Vec<&Touched>, Vec<&Touched>) =
         touched.iter().partition(|recording| recording.row.state == RecordingState::Pending.as_str());
     let awaited: Vec<Vec<Arg>> = awaited.into_iter().map(Touched::queued).collect();
-    tx.execute_rows(QUEUE, &awaited, "on conflict (call_seq, source) do nothing").await?;
+    tx.execute_rows(QUEUE, awaited, "on conflict (call_seq, source) do nothing").await?;
     let settled: Vec<Vec<Arg>> = settled.into_iter().map(Touched::key).collect();
-    tx.execute_rows("delete from recording_work where (call_seq, source) in (", &settled, ")").await?;
+    tx.execute_rows("delete from recording_work where (call_seq, source) in (", settled, ")").await?;
     Ok(())
 }
 
@@ -93,7 +93,7 @@ pub async fn mend_queue(db: &Db) -> Result<u64> {
         Ok(queued(row.int("call_seq")?, &source, &url, Lane::Again, 0))
     };
     let rows = tx.fetch_all(lacking, &[]).await?.iter().map(again).collect::<Result<Vec<_>>>()?;
-    let mended = tx.execute_rows(QUEUE, &rows, "").await? + tx.execute(settled, &[]).await?;
+    let mended = tx.execute_rows(QUEUE, rows, "").await? + tx.execute(settled, &[]).await?;
     tx.commit().await?;
     Ok(mended)
 }

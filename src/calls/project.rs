@@ -47,11 +47,11 @@ impl Projection for CallProjection {
             }
         }
         let head = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state, open_since, recording_due_since)";
-        tx.execute_rows(head, &calls, UPSERT_CALLS).await?;
+        tx.execute_rows(head, calls, UPSERT_CALLS).await?;
         let head =
             "insert into recordings (call_seq, source, call_id, url, state, sha256, object_key, vcon_key, analysed)";
         let rows: Vec<_> = recordings.iter().map(|touched| touched.row.args()).collect();
-        tx.execute_rows(head, &rows, UPSERT_RECORDINGS).await?;
+        tx.execute_rows(head, rows, UPSERT_RECORDINGS).await?;
         due::keep(tx, &recordings).await?;
         Ok(())
     }

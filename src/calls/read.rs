@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::project::{Columns, RecordingRow, parse};
 use super::view::{Call, RecordingState, RecordingView};
 use crate::db::{Arg, Db, Result, Row, Sql, text_safe};
-use crate::intake::is_call_subject;
+use crate::intake::{call_key, is_call_subject};
 use crate::journal::{Kind, Step};
 
 /// A handle for reading calls; cheap to clone.
@@ -56,8 +56,8 @@ impl Calls {
     /// # Errors
     /// The database, or a row that does not read back.
     pub async fn facts(&self, call_id: &str) -> Result<Option<Facts>> {
-        let call_id = text_safe(call_id).into_owned();
-        let row = self.db.fetch_optional("select facts from calls where call_id = $1", &[Arg::from(call_id)]).await?;
+        let key = [Arg::from(call_key(&text_safe(call_id)))];
+        let row = self.db.fetch_optional("select facts from calls where subject = $1", &key).await?;
         row.as_ref().map(parse).transpose()
     }
 
@@ -109,7 +109,7 @@ impl Calls {
     /// # Errors
     /// As [`Calls::facts`].
     pub async fn get(&self, call_id: &str) -> Result<Option<Call>> {
-        Ok(self.get_many(&[text_safe(call_id).into_owned()]).await?.into_iter().next())
+        Ok(self.get_many(&[call_id.to_owned()]).await?.into_iter().next())
     }
 
     /// Many calls in the order of their ids; an id without a call is left out.
@@ -117,8 +117,8 @@ impl Calls {
     /// # Errors
     /// As [`Calls::facts`].
     pub async fn get_many(&self, call_ids: &[String]) -> Result<Vec<Call>> {
-        let keys: Vec<Arg> = call_ids.iter().map(|id| Arg::from(id.as_str())).collect();
-        let rows = self.db.fetch_in("select facts from calls where call_id in", &keys).await?;
+        let keys: Vec<Arg> = call_ids.iter().map(|id| Arg::from(call_key(&text_safe(id)))).collect();
+        let rows = self.db.fetch_in("select facts from calls where subject in", &keys).await?;
         let facts: Vec<Facts> = rows.iter().map(parse).collect::<Result<_>>()?;
         let mut calls: HashMap<String, Call> =
             self.with_work(&facts).await?.into_iter().map(|call| (call.call_id.clone(), call)).collect();

@@ -12,11 +12,13 @@ use super::{Db, Result};
 
 /// How long a statement waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
-/// Pages of 4 KiB in the write-ahead log before they are moved into the file. Hashes land on pages at random; the longer
-/// the log, the more of them share a page by then.
+/// Pages of 4 KiB in the write-ahead log before they are moved into the file. Keys of calls land on pages at random; the
+/// longer the log, the more of them share a page by then.
 const WAL_PAGES: &str = "16384";
 /// Rows that wait between the thread that reads them and the task that takes them: fewer would wake each other in turn.
 const ROW_BUFFER: usize = 1024;
+/// Statements that a connection keeps: the few for many rows come in ten sizes each.
+const STATEMENTS: usize = 256;
 /// Connections that read beside the one that writes.
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
@@ -36,18 +38,21 @@ impl Db {
             .foreign_keys(true)
             .pragma("wal_autocheckpoint", WAL_PAGES)
             .row_buffer_size(ROW_BUFFER)
+            .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY_TIMEOUT);
         // SQLite ends a transaction by itself when the disk is full; the driver then takes the connection to be within one
         // for ever. It is the only one that writes: it has to make room for another.
-        let write = SqlitePoolOptions::new().max_connections(1).after_release(|connection, _| {
-            Box::pin(async move {
-                // Only after this the rollback of a dropped transaction is carried out.
-                connection.ping().await?;
-                Ok(!connection.is_in_transaction())
-            })
-        });
+        let write =
+            SqlitePoolOptions::new().max_connections(1).test_before_acquire(false).after_release(|connection, _| {
+                Box::pin(async move {
+                    // Only after this the rollback of a dropped transaction is carried out.
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            });
         let write = write.connect_with(options.clone()).await?;
-        let read = SqlitePoolOptions::new().max_connections(SQLITE_READERS).connect_lazy_with(options);
+        let read = SqlitePoolOptions::new().max_connections(SQLITE_READERS).test_before_acquire(false);
+        let read = read.connect_lazy_with(options);
         Ok(Self::Sqlite { write, read })
     }
 

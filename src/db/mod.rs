@@ -182,11 +182,13 @@ impl Db {
         let query = async {
             Ok(match self {
                 Self::Sqlite { read, .. } => {
-                    let rows = run!(read, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
+                    let rows =
+                        run!(read, SqliteArguments, AssertSqlSafe(sql.sqlite()), params.iter().cloned(), fetch_all)?;
                     rows.into_iter().map(Row::Sqlite).collect()
                 }
                 Self::Postgres(pool) => {
-                    let rows = run!(pool, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
+                    let rows =
+                        run!(pool, PgArguments, AssertSqlSafe(sql.postgres()), params.iter().cloned(), fetch_all)?;
                     rows.into_iter().map(Row::Postgres).collect()
                 }
             })
@@ -245,11 +247,18 @@ impl Tx {
         let query = async {
             Ok(match self {
                 Self::Sqlite(tx) => {
-                    let rows = run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
+                    let rows = run!(
+                        &mut **tx,
+                        SqliteArguments,
+                        AssertSqlSafe(sql.sqlite()),
+                        params.iter().cloned(),
+                        fetch_all
+                    )?;
                     rows.into_iter().map(Row::Sqlite).collect()
                 }
                 Self::Postgres(tx) => {
-                    let rows = run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, fetch_all)?;
+                    let rows =
+                        run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params.iter().cloned(), fetch_all)?;
                     rows.into_iter().map(Row::Postgres).collect()
                 }
             })
@@ -270,7 +279,10 @@ impl Tx {
     /// # Errors
     /// As the database reports them.
     pub async fn execute(&mut self, sql: impl Into<Sql>, params: &[Arg]) -> Result<u64> {
-        let sql = sql.into();
+        self.execute_with(sql.into(), params.iter().cloned()).await
+    }
+
+    async fn execute_with(&mut self, sql: Sql, params: impl Iterator<Item = Arg> + Send) -> Result<u64> {
         let statement = async {
             Ok(match self {
                 Self::Sqlite(tx) => {
@@ -292,26 +304,21 @@ impl Tx {
     ///
     /// # Errors
     /// As the database reports them.
-    pub async fn execute_rows(&mut self, head: &str, rows: &[Vec<Arg>], tail: &str) -> Result<u64> {
+    pub async fn execute_rows(&mut self, head: &str, mut rows: Vec<Vec<Arg>>, tail: &str) -> Result<u64> {
         let columns = rows.first().map_or(0, Vec::len);
         let mut touched = 0;
-        if let Self::Sqlite(_) = self {
-            for chunk in rows.chunks(MOST_ROWS) {
-                // Rows of NULL fill the statement up and are left out again.
-                let size = padded(chunk.len());
-                let mut params: Vec<Arg> = chunk.iter().flatten().cloned().collect();
-                params.resize(size * columns, Arg::Null);
-                let values = value::question_marks(size, columns);
-                let sql = format!("{head} select * from (values {values}) where column1 is not null {tail}");
-                touched += self.execute(Sql::Owned(sql), &params).await?;
-            }
-        } else {
-            // In a sub-query PostgreSQL would take every parameter for a text.
-            for chunk in pieces(rows) {
-                let params: Vec<Arg> = chunk.iter().flatten().cloned().collect();
-                let sql = format!("{head} values {} {tail}", value::placeholders(chunk.len(), columns));
-                touched += self.execute(Sql::Owned(sql), &params).await?;
-            }
+        while !rows.is_empty() {
+            let (taken, sql) = if let Self::Sqlite(_) = self {
+                // What is not bound is NULL; rows of it fill the statement up and are left out again.
+                let taken = rows.len().min(MOST_ROWS);
+                let values = value::question_marks(padded(taken), columns);
+                (taken, format!("{head} select * from (values {values}) where column1 is not null {tail}"))
+            } else {
+                // In a sub-query PostgreSQL would take every parameter for a text.
+                let taken = largest_piece(rows.len());
+                (taken, format!("{head} values {} {tail}", value::placeholders(taken, columns)))
+            };
+            touched += self.execute_with(Sql::Owned(sql), rows.drain(..taken).flatten()).await?;
         }
         Ok(touched)
     }
@@ -359,7 +366,12 @@ const MOST_ROWS: usize = 128;
 
 /// The number of rows or keys of the smallest statement that takes so many.
 fn padded(count: usize) -> usize {
-    [1, 8, 32].into_iter().find(|size| count <= *size).unwrap_or(MOST_ROWS)
+    [1, 2, 4, 8, 16, 32, 48, 64, 96].into_iter().find(|size| count <= *size).unwrap_or(MOST_ROWS)
+}
+
+/// The number of rows of the largest statement that so many fill.
+fn largest_piece(count: usize) -> usize {
+    [64, 16, 4].into_iter().find(|size| *size <= count).unwrap_or(1)
 }
 
 /// A list of keys, filled up by repeating the last.
@@ -371,15 +383,4 @@ fn with_keys(head: &str, keys: &[Arg]) -> (Sql, Vec<Arg>) {
     }
     let (sqlite, postgres) = (value::question_marks(1, size), value::placeholders(1, size));
     (Sql::OwnedSplit { sqlite: format!("{head} {sqlite}"), postgres: format!("{head} {postgres}") }, params)
-}
-
-/// Cuts a list into pieces of a few fixed sizes.
-fn pieces<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
-    const SIZES: [usize; 4] = [64, 16, 4, 1];
-    std::iter::from_fn(move || {
-        let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
-        let (piece, after) = rest.split_at(size);
-        rest = after;
-        Some(piece)
-    })
 }

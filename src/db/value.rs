@@ -124,28 +124,28 @@ impl Encode<'_, Postgres> for UntypedNull {
 
 /// Binding is the one thing that each driver's argument list does for itself.
 pub(super) trait Bind<A> {
-    fn bind(&self, into: &mut A) -> std::result::Result<(), BoxDynError>;
+    fn bind(self, into: &mut A) -> std::result::Result<(), BoxDynError>;
 }
 
 impl Bind<SqliteArguments> for Arg {
-    fn bind(&self, into: &mut SqliteArguments) -> std::result::Result<(), BoxDynError> {
+    fn bind(self, into: &mut SqliteArguments) -> std::result::Result<(), BoxDynError> {
         match self {
-            Self::Int(value) => into.add(*value),
-            Self::Text(value) => into.add(value.clone()),
+            Self::Int(value) => into.add(value),
+            Self::Text(value) => into.add(value),
             Self::Bytes(value) => into.add(value.to_vec()),
-            Self::Bool(value) => into.add(*value),
+            Self::Bool(value) => into.add(value),
             Self::Null => into.add(None::<i64>),
         }
     }
 }
 
 impl Bind<PgArguments> for Arg {
-    fn bind(&self, into: &mut PgArguments) -> std::result::Result<(), BoxDynError> {
+    fn bind(self, into: &mut PgArguments) -> std::result::Result<(), BoxDynError> {
         match self {
-            Self::Int(value) => into.add(*value),
-            Self::Text(value) => into.add(value.as_str()),
+            Self::Int(value) => into.add(value),
+            Self::Text(value) => into.add(value),
             Self::Bytes(value) => into.add(&value[..]),
-            Self::Bool(value) => into.add(*value),
+            Self::Bool(value) => into.add(value),
             Self::Null => into.add(UntypedNull),
         }
     }

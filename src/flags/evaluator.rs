@@ -19,7 +19,9 @@ use crate::journal::{AppendError, Body, Journal, Kind, NewEntry};
 use crate::retention::PolicySet;
 
 /// Entries that are looked at in one step.
-const STEP: u64 = 500;
+const STEP: u64 = 2000;
+/// Entries are let gather for so long: each look ends with a write that the intake waits for.
+const GATHER: Duration = Duration::from_millis(200);
 /// Without a sign of new entries the journal is looked at all the same: other processes append too.
 const POLL: Duration = Duration::from_millis(500);
 /// Damaged entries are looked at again after this long.
@@ -67,7 +69,10 @@ impl Evaluator {
                 () = cancel.cancelled() => return,
                 _ = tick.tick() => self.look_at_the_clock().await,
                 _ = again.tick() => self.look_at_damage().await,
-                _ = grown.changed() => self.follow(&mut skipped).await,
+                _ = grown.changed() => {
+                    tokio::time::sleep(GATHER).await;
+                    self.follow(&mut skipped).await
+                }
                 () = tokio::time::sleep(POLL) => self.follow(&mut skipped).await,
             };
             match outcome {

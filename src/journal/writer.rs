@@ -1,5 +1,6 @@
 //! The one writer: takes everything that waits, commits it as one transaction, answers everybody.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -210,22 +211,22 @@ impl Writer {
     /// Gives an outcome for each entry.
     async fn append(&self, entries: &[NewEntry]) -> Vec<Outcome> {
         let mut pauses = RETRY_PAUSES.into_iter();
-        let mut repeated = false;
+        let (mut repeated, mut since) = (false, None);
         loop {
-            let error = match self.attempt(entries, repeated).await {
+            let error = match self.attempt(entries, &mut since).await {
                 Ok(receipts) => return receipts.into_iter().map(Ok).collect(),
                 Err(why @ (ProjectionError::Entry(_) | ProjectionError::Panicked)) => {
                     tracing::warn!(%why, "a batch is taken apart: one of its entries can't be folded");
-                    return self.one_by_one(entries).await;
+                    return self.one_by_one(entries, since).await;
                 }
                 // The first time a unique violation may be our own entry of an attempt whose answer was lost.
                 Err(ProjectionError::Db(error)) if error.is_refusal() && (repeated || !error.is_unique_violation()) => {
                     tracing::warn!(%error, "a batch is taken apart: the database refuses one of its entries");
-                    return self.one_by_one(entries).await;
+                    return self.one_by_one(entries, since).await;
                 }
                 Err(ProjectionError::Db(error)) if error.is_damage() && entries.len() > 1 => {
                     tracing::error!(%error, "a batch is taken apart: one of its entries meets a damaged row");
-                    return self.one_by_one(entries).await;
+                    return self.one_by_one(entries, since).await;
                 }
                 Err(ProjectionError::Db(error)) => error,
             };
@@ -240,10 +241,10 @@ impl Writer {
     }
 
     /// Each entry in a transaction of its own, so that one bad event never holds up the others.
-    async fn one_by_one(&self, entries: &[NewEntry]) -> Vec<Outcome> {
+    async fn one_by_one(&self, entries: &[NewEntry], since: Option<u64>) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
-            let outcome = self.alone(entry).await;
+            let outcome = self.alone(entry, since).await;
             if let Err(error) = &outcome {
                 tracing::error!(%error, kind = entry.kind.as_str(), "a journal entry could not be written");
             }
@@ -253,9 +254,9 @@ impl Writer {
     }
 
     /// One entry; a webhook that can't be projected goes into quarantine, anything else is an error of ours.
-    async fn alone(&self, entry: &NewEntry) -> Result<Receipt, DbError> {
+    async fn alone(&self, entry: &NewEntry, mut since: Option<u64>) -> Result<Receipt, DbError> {
         const REASON: &str = "projection_failed";
-        let error = match self.attempt(std::slice::from_ref(entry), true).await {
+        let error = match self.attempt(std::slice::from_ref(entry), &mut since).await {
             Ok(receipts) => return only(receipts),
             Err(error) => error,
         };
@@ -270,16 +271,21 @@ impl Writer {
         tracing::error!(%error, "a webhook is quarantined: it can't be projected");
         let (kind, reason) = (Kind::WebhookQuarantined, Some(REASON.to_owned()));
         let quarantined = NewEntry { kind, subject: None, reason, ..entry.clone() };
-        let receipts = self.attempt(&[quarantined], true).await.map_err(into_db_error)?;
+        let receipts = self.attempt(&[quarantined], &mut since).await.map_err(into_db_error)?;
         only(receipts).map(|receipt| Receipt { quarantined: Some(REASON), ..receipt })
     }
 
-    /// A panic costs the entry that causes it, never the writer.
-    async fn attempt(&self, entries: &[NewEntry], repeated: bool) -> Result<Vec<Receipt>, ProjectionError> {
-        caught(self.transaction(entries, repeated)).await.unwrap_or(Err(ProjectionError::Panicked))
+    /// A panic costs the entry that causes it, never the writer. `since` is the journal's size before the first attempt
+    /// at these entries; set by it.
+    async fn attempt(&self, entries: &[NewEntry], since: &mut Option<u64>) -> Result<Vec<Receipt>, ProjectionError> {
+        caught(self.transaction(entries, since)).await.unwrap_or(Err(ProjectionError::Panicked))
     }
 
-    async fn transaction(&self, entries: &[NewEntry], repeated: bool) -> Result<Vec<Receipt>, ProjectionError> {
+    async fn transaction(
+        &self,
+        entries: &[NewEntry],
+        since: &mut Option<u64>,
+    ) -> Result<Vec<Receipt>, ProjectionError> {
         let mut tx = self.db.begin().await?;
         fault::point("journal.begun");
         let head = Sql::Split {
@@ -289,6 +295,11 @@ impl Writer {
         let row = tx.fetch_optional(head, &[]).await?;
         let row = row.ok_or_else(|| DbError::Damaged("the journal's head row is missing".into()))?;
         let size = u64::try_from(row.int("size")?).unwrap_or_default();
+        let known = match *since {
+            Some(since) => appended_since(&mut tx, since).await?,
+            None => HashMap::new(),
+        };
+        since.get_or_insert(size);
         let mut frontier = Frontier::from_bytes(size, &row.bytes("frontier")?)
             .ok_or_else(|| DbError::Damaged("the journal's head row does not fit its size".into()))?;
         let now = self.clock.now();
@@ -301,8 +312,8 @@ impl Writer {
         let (mut rows, mut bodies) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
         for new in entries {
             let hash = new.body.hash();
-            if repeated && let Some(seq) = existing(&mut tx, &hash).await? {
-                receipts.push(Receipt { seq, quarantined: None });
+            if let Some(seq) = known.get(&hash[..]) {
+                receipts.push(Receipt { seq: *seq, quarantined: None });
                 continue;
             }
             let entry = Entry {
@@ -330,8 +341,8 @@ impl Writer {
         if appended.is_empty() {
             return Ok(receipts);
         }
-        tx.execute_rows("insert into journal (seq, at, kind, subject, body_hash, entry, leaf)", &rows, "").await?;
-        tx.execute_rows("insert into journal_bodies (seq, salt, body)", &bodies, "").await?;
+        tx.execute_rows("insert into journal (seq, at, kind, subject, body_hash, entry, leaf)", rows, "").await?;
+        tx.execute_rows("insert into journal_bodies (seq, salt, body)", bodies, "").await?;
         fault::point("journal.inserted");
         for projection in &self.projections {
             projection.apply(&mut tx, &appended).await?;
@@ -362,9 +373,11 @@ fn row_of(entry: &Entry, canonical: String, leaf: &[u8]) -> Vec<Arg> {
     ]
 }
 
-async fn existing(tx: &mut Tx, hash: &[u8]) -> Result<Option<u64>, DbError> {
-    let row = tx.fetch_optional("select seq from journal where body_hash = $1", &[Arg::from(hash)]).await?;
-    row.map(|row| row.int("seq").map(i64::cast_unsigned)).transpose()
+/// The hashes of the bodies that were appended since the journal had a size: salted, and so each of one entry only.
+async fn appended_since(tx: &mut Tx, size: u64) -> Result<HashMap<Vec<u8>, u64>, DbError> {
+    let rows =
+        tx.fetch_all("select seq, body_hash from journal where seq >= $1", &[Arg::Int(size.cast_signed())]).await?;
+    rows.iter().map(|row| Ok((row.bytes("body_hash")?, row.int("seq")?.cast_unsigned()))).collect()
 }
 
 /// Tells each asker what became of its own entries.

@@ -1,14 +1,14 @@
 //! Every stored object against its receipt, and every object in the store against the journal.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
 use super::{Run, STEP, VerifyError};
-use crate::app::App;
 use crate::calls::Facts;
-use crate::objects::{StoreError, sha256_of};
+use crate::objects::{ObjectStore, StoreError, sha256_of};
 
 /// What a receipt promises of one object.
 struct Promise {
@@ -21,8 +21,8 @@ struct Promise {
     held: bool,
 }
 
-/// Objects that are read at the same time.
-const AT_ONCE: usize = 4;
+/// Objects that are read at the same time for each core: while one waits for the disk, another is hashed.
+const EACH_CORE: usize = 2;
 
 impl Run<'_> {
     pub(super) async fn objects(&mut self) -> Result<(), VerifyError> {
@@ -37,10 +37,12 @@ impl Run<'_> {
             let columns = rows.iter().filter_map(|row| row.columns.as_ref().ok());
             let facts = columns.filter_map(|row| serde_json::from_str::<Facts>(&row.facts).ok());
             let promises: Vec<Promise> = facts.flat_map(|facts| promises(&facts)).collect();
-            let app = self.app;
-            let mut checks =
-                futures_util::stream::iter(promises).map(|promise| check(app, promise)).buffer_unordered(AT_ONCE);
-            while let Some((promise, outcome)) = checks.next().await {
+            // Tasks of their own, so that every core hashes.
+            let begin = |promise| tokio::spawn(check(Arc::clone(&self.app.store), promise));
+            let at_once = EACH_CORE * std::thread::available_parallelism().map_or(1, usize::from);
+            let mut checks = futures_util::stream::iter(promises).map(begin).buffer_unordered(at_once);
+            while let Some(checked) = checks.next().await {
+                let (promise, outcome) = checked.map_err(std::io::Error::from)?;
                 match outcome {
                     Ok((bytes, flaws)) => {
                         self.report.objects += 1;
@@ -121,15 +123,15 @@ fn intended(facts: &Facts) -> Vec<String> {
 type Kept = (u64, Vec<String>);
 
 /// Reads one object back; what is wrong where its bytes are not right.
-async fn check(app: &App, promise: Promise) -> (Promise, Result<Kept, String>) {
-    let outcome = read_back(app, &promise).await;
+async fn check(store: Arc<dyn ObjectStore>, promise: Promise) -> (Promise, Result<Kept, String>) {
+    let outcome = read_back(store.as_ref(), &promise).await;
     (promise, outcome)
 }
 
-async fn read_back(app: &App, promise: &Promise) -> Result<Kept, String> {
+async fn read_back(store: &dyn ObjectStore, promise: &Promise) -> Result<Kept, String> {
     let words = |error: StoreError| error.to_string();
-    let info = app.store.head(&promise.key).await.map_err(words)?.ok_or("it is missing from the store")?;
-    let bytes = app.store.get(&promise.key, promise.version.as_deref(), None).await.map_err(words)?;
+    let info = store.head(&promise.key).await.map_err(words)?.ok_or("it is missing from the store")?;
+    let bytes = store.get(&promise.key, promise.version.as_deref(), None).await.map_err(words)?;
     let sha256 = sha256_of(bytes).await.map_err(|error| format!("it can't be read: {error}"))?;
     if sha256 != promise.sha256 {
         return Err(format!("its SHA-256 is {sha256}, the receipt says {}", promise.sha256));
@@ -143,6 +145,6 @@ async fn read_back(app: &App, promise: &Promise) -> Result<Kept, String> {
             Err(format!("its lock ends {until}, the receipt says {}", promise.retain_until))
         }
         Some(_) if info.legal_hold != promise.held => Err("its legal hold is not the journal's".into()),
-        Some(_) => Ok((info.size, app.store.flaws(&promise.key, &sha256).await.map_err(words)?)),
+        Some(_) => Ok((info.size, store.flaws(&promise.key, &sha256).await.map_err(words)?)),
     }
 }

@@ -38,11 +38,20 @@ fn parts(list: &str) -> Vec<String> {
     parts.iter().map(|part| part.trim().to_owned()).collect()
 }
 
+/// `alter table FROM rename to TO`.
+fn renamed(statement: &str) -> Option<(&str, &str)> {
+    statement.strip_prefix("alter table ")?.split_once(" rename to ")
+}
+
 fn tables(folder: &str) -> Tables {
     let mut tables = Tables::new();
     for statement in statements(folder).into_iter().flat_map(|(_, statements)| statements) {
         if let Some(name) = statement.strip_prefix("drop table ") {
             assert!(tables.remove(name.trim()).is_some(), "{name} is dropped and was never made");
+        }
+        if let Some((from, to)) = renamed(&statement) {
+            let table = tables.remove(from).expect("it was made");
+            assert!(tables.insert(to.to_owned(), table).is_none(), "{to} is there already");
         }
         let Some(rest) = statement.strip_prefix("create table ") else { continue };
         let (name, rest) = rest.split_once('(').unwrap();
@@ -74,13 +83,18 @@ fn both_schemas_declare_the_same_tables_and_columns() {
 #[test]
 fn both_have_the_same_indexes() {
     let indexes = |folder| -> BTreeMap<String, String> {
-        let all = statements(folder).into_iter().flat_map(|(_, statements)| statements);
-        let index = |statement: String| {
-            let rest = statement.strip_prefix("create index ")?.to_owned();
-            let (name, on) = rest.split_once(" on ")?;
-            Some((name.to_owned(), on.replace("analysed = 0", "not analysed")))
-        };
-        all.filter_map(index).collect()
+        let mut indexes = BTreeMap::new();
+        for statement in statements(folder).into_iter().flat_map(|(_, statements)| statements) {
+            if let Some(table) = statement.strip_prefix("drop table ") {
+                indexes.retain(|_, on: &mut String| on.split(' ').next() != Some(table));
+            }
+            let made = statement.strip_prefix("create index ").and_then(|rest| rest.split_once(" on "));
+            if let Some((name, on)) = made {
+                let twice = indexes.insert(name.to_owned(), on.replace("analysed = 0", "not analysed"));
+                assert!(twice.is_none(), "{name} is made twice");
+            }
+        }
+        indexes
     };
     assert!(indexes("sqlite").len() >= 5);
     assert_eq!(indexes("sqlite"), indexes("postgres"));
