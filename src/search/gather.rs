@@ -181,22 +181,22 @@ impl<'a> PageOf<'a> {
         };
         let mut patience = matches.count();
         let mut complete = true;
-        sets.durations(range, longest_first, |seconds, postings| {
+        sets.durations(range, longest_first, |seconds, info| {
             let rank = sort.rank_of_duration(Some(seconds));
             if rank > self.worst {
-                return false;
+                return Ok(false);
             }
-            let left = patience.checked_sub(postings.doc_freq());
+            let left = patience.checked_sub(info.doc_freq);
             complete = left.is_some();
             patience = left.unwrap_or_default();
             if complete {
-                plan::each(postings, |doc| {
+                plan::each(sets.of_duration(info)?, |doc| {
                     if matches.contains(doc) {
                         self.offer_ranked(doc, rank)
                     }
                 });
             }
-            complete
+            Ok(complete)
         })?;
         Ok(complete && self.best.len() == self.plan.limit)
     }

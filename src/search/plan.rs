@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tantivy::error::DataCorruption;
-use tantivy::postings::BlockSegmentPostings;
+use tantivy::postings::{BlockSegmentPostings, TermInfo};
 use tantivy::query::{EnableScoring, PhraseQuery, Query};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocId, DocSet, Searcher, SegmentReader, TERMINATED, Term};
@@ -232,18 +232,61 @@ impl Sets<'_> {
     }
 
     fn add_duration(&self, min: Option<u64>, max: Option<u64>, bits: &mut Bits) -> tantivy::Result<()> {
-        self.durations(min.unwrap_or(0)..=max.unwrap_or(u64::MAX), false, |_, postings| {
-            each(postings, |doc| bits.insert(doc));
-            true
+        let asked = min.unwrap_or(0)..=max.unwrap_or(u64::MAX);
+        let (mut inside, mut all) = (0, 0);
+        self.durations(0..=u64::MAX, false, |seconds, info| {
+            all += u64::from(info.doc_freq);
+            inside += if asked.contains(&seconds) { u64::from(info.doc_freq) } else { 0 };
+            Ok(true)
+        })?;
+        if inside <= all / 2 {
+            return self.add_durations(asked, bits);
+        }
+        // Fewer are outside: those are taken off the calls that have a duration.
+        let mut outside = Bits::none(self.reader.max_doc());
+        if let Some(shorter) = asked.start().checked_sub(1) {
+            self.add_durations(0..=shorter, &mut outside)?;
+        }
+        if let Some(longer) = asked.end().checked_add(1) {
+            self.add_durations(longer..=u64::MAX, &mut outside)?;
+        }
+        let mut found = self.with_duration()?.as_ref().clone();
+        found.and_not(&outside);
+        bits.or(&found);
+        Ok(())
+    }
+
+    fn add_durations(&self, range: RangeInclusive<u64>, bits: &mut Bits) -> tantivy::Result<()> {
+        self.durations(range, false, |seconds, info| {
+            if self.is_dense(info.doc_freq) {
+                self.add_term(&Term::from_field_u64(self.fields.duration, seconds), bits)?;
+            } else {
+                each(self.of_duration(info)?, |doc| bits.insert(doc));
+            }
+            Ok(true)
         })
     }
 
-    /// Shows the documents of each duration in a range, from the shortest or from the longest on, until `see` has enough.
+    /// All documents that have a duration.
+    fn with_duration(&self) -> tantivy::Result<Arc<Bits>> {
+        // No duration is a text: the key is nothing else's.
+        let key = (self.reader.segment_id(), Term::from_field_text(self.fields.duration, "any"));
+        if let Some(known) = self.cache.set(&key) {
+            return Ok(known);
+        }
+        let mut bits = Bits::none(self.reader.max_doc());
+        self.add_durations(0..=u64::MAX, &mut bits)?;
+        let bits = Arc::new(bits);
+        self.cache.keep_set(key, Arc::clone(&bits));
+        Ok(bits)
+    }
+
+    /// Shows each duration in a range, from the shortest or from the longest on, until `see` has enough.
     pub(super) fn durations(
         &self,
         range: RangeInclusive<u64>,
         longest_first: bool,
-        mut see: impl FnMut(u64, BlockSegmentPostings) -> bool,
+        mut see: impl FnMut(u64, &TermInfo) -> tantivy::Result<bool>,
     ) -> tantivy::Result<()> {
         let index = self.reader.inverted_index(self.fields.duration)?;
         let key = |seconds: u64| seconds.to_be_bytes();
@@ -252,11 +295,17 @@ impl Sets<'_> {
         while terms.advance() {
             let damaged = |_| tantivy::TantivyError::DataCorruption(DataCorruption::comment_only("a duration is cut"));
             let seconds = u64::from_be_bytes(terms.key().try_into().map_err(damaged)?);
-            if !see(seconds, index.read_block_postings_from_terminfo(terms.value(), IndexRecordOption::Basic)?) {
+            if !see(seconds, terms.value())? {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// The documents of one of [`Self::durations`].
+    pub(super) fn of_duration(&self, info: &TermInfo) -> tantivy::Result<BlockSegmentPostings> {
+        let index = self.reader.inverted_index(self.fields.duration)?;
+        Ok(index.read_block_postings_from_terminfo(info, IndexRecordOption::Basic)?)
     }
 
     fn parts(&self, condition: &Match) -> Vec<Part> {
