@@ -6,9 +6,9 @@ use std::future::Future;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::TaskTracker;
 
-/// How much the operating system should prefer everything else. Beside a core that has nothing else to do it changes
-/// nothing.
-const NICENESS: i32 = 10;
+/// How much the operating system should prefer everything else: a third of an equal share is left where all cores are
+/// busy, so that what other programs do can't starve the index.
+const NICENESS: i32 = 5;
 const THREADS: usize = 2;
 
 /// The threads; when it is dropped, whatever still runs on them ends at its next pause.

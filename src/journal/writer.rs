@@ -288,22 +288,14 @@ impl Writer {
     ) -> Result<Vec<Receipt>, ProjectionError> {
         let mut tx = self.db.begin().await?;
         fault::point("journal.begun");
-        let head = Sql::Split {
-            sqlite: "select size, at, frontier from journal_head where id = 1",
-            postgres: "select size, at, frontier from journal_head where id = 1 for update",
-        };
-        let row = tx.fetch_optional(head, &[]).await?;
-        let row = row.ok_or_else(|| DbError::Damaged("the journal's head row is missing".into()))?;
-        let size = u64::try_from(row.int("size")?).unwrap_or_default();
+        let (mut frontier, last_at) = head(&mut tx).await?;
         let known = match *since {
             Some(since) => appended_since(&mut tx, since).await?,
             None => HashMap::new(),
         };
-        since.get_or_insert(size);
-        let mut frontier = Frontier::from_bytes(size, &row.bytes("frontier")?)
-            .ok_or_else(|| DbError::Damaged("the journal's head row does not fit its size".into()))?;
+        since.get_or_insert(frontier.size());
         let now = self.clock.now();
-        let at = now.max(from_micros(row.int("at")?));
+        let at = now.max(last_at);
         // A clock that was ahead once must not decide for ever when things reached us.
         let received_at = (at.duration_since(now) > CLOCK_SLACK).then_some(now);
 
@@ -371,6 +363,20 @@ fn row_of(entry: &Entry, canonical: String, leaf: &[u8]) -> Vec<Arg> {
         Arg::from(canonical),
         Arg::from(leaf),
     ]
+}
+
+/// The tree at the journal's end, and when its last entry was appended; nobody else appends until this transaction ends.
+async fn head(tx: &mut Tx) -> Result<(Frontier, Timestamp), DbError> {
+    let sql = Sql::Split {
+        sqlite: "select size, at, frontier from journal_head where id = 1",
+        postgres: "select size, at, frontier from journal_head where id = 1 for update",
+    };
+    let row = tx.fetch_optional(sql, &[]).await?;
+    let row = row.ok_or_else(|| DbError::Damaged("the journal's head row is missing".into()))?;
+    let size = u64::try_from(row.int("size")?).unwrap_or_default();
+    let frontier = Frontier::from_bytes(size, &row.bytes("frontier")?)
+        .ok_or_else(|| DbError::Damaged("the journal's head row does not fit its size".into()))?;
+    Ok((frontier, from_micros(row.int("at")?)))
 }
 
 /// The hashes of the bodies that were appended since the journal had a size: salted, and so each of one entry only.
