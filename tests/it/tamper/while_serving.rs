@@ -153,3 +153,26 @@ async fn a_lease_or_a_pause_of_a_hundred_years_does_not_keep_a_recording_away() 
     }
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_wrong_with_an_archive_that_grows() {
+    let app = TestApp::start().await;
+    app.post(&ended_after("call_first", 30)).await;
+    app.found("limit=1", 1).await;
+    let checked = std::sync::atomic::AtomicBool::new(false);
+    let growing = async {
+        let mut n = 0;
+        while !checked.load(std::sync::atomic::Ordering::Relaxed) {
+            app.post(&ended_after(&format!("call_{n}"), 30)).await;
+            n += 1;
+        }
+    };
+    let checking = async {
+        for _ in 0..4 {
+            crate::process::ended_with(&app.cli(&["verify"]).await, 0);
+        }
+        checked.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(growing, checking);
+    app.finish().await;
+}
