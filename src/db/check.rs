@@ -78,7 +78,7 @@ impl Db {
 }
 
 /// An empty database of a version of this program, in memory.
-async fn fresh(version: i64) -> Result<Db> {
+pub(super) async fn fresh(version: i64) -> Result<Db> {
     let options = SqliteConnectOptions::new().in_memory(true);
     // It lives as long as its one connection.
     let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);

@@ -108,3 +108,42 @@ async fn has_tables(tx: &mut Tx) -> Result<bool> {
     };
     Ok(tx.fetch_optional(sql, &[]).await?.is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::fresh;
+    use super::*;
+
+    /// One row in every table that a later step makes anew.
+    const ROWS: &[&str] = &[
+        "insert into journal (seq, at, kind, subject, body_hash, entry, leaf)
+            values (0, 1, 'webhook.received', 'call_1', x'02', 'entry', x'03')",
+        "insert into journal_bodies (seq, salt, body) values (0, x'04', x'05')",
+        "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state, open_since,
+                recording_due_since)
+            values (0, 'call 1', 'call_1', 6, 'facts', 'ended', 'pending', 7, 8)",
+    ];
+
+    /// All that the rows hold, by the names of the columns.
+    const SAME: &str = "select count(*) as n from journal j
+        join journal_bodies b on b.seq = j.seq join calls c on c.first_seq = j.seq
+        where j.seq = 0 and j.at = 1 and j.kind = 'webhook.received' and j.subject = 'call_1' and j.body_hash = x'02'
+          and j.entry = 'entry' and j.leaf = x'03' and b.salt = x'04' and b.body = x'05'
+          and c.call_id = 'call 1' and c.subject = 'call_1' and c.last_seq = 6 and c.facts = 'facts'
+          and c.status = 'ended' and c.recording_state = 'pending' and c.open_since = 7 and c.recording_due_since = 8";
+
+    #[tokio::test]
+    async fn what_is_kept_outlives_every_step() {
+        for version in 1..SCHEMA_VERSION {
+            let db = fresh(version).await.unwrap();
+            for row in ROWS {
+                assert_eq!(db.execute(*row, &[]).await.unwrap(), 1);
+            }
+            db.migrate().await.unwrap();
+            assert_eq!(db.flaws().await.unwrap(), [], "from version {version}");
+            assert_eq!(db.fetch_one(SAME, &[]).await.unwrap().int("n").unwrap(), 1, "from version {version}");
+            let orphan = db.execute("insert into journal_bodies (seq, salt, body) values (9, x'', x'')", &[]).await;
+            assert!(orphan.is_err(), "a body belongs to an entry");
+        }
+    }
+}

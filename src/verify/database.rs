@@ -20,7 +20,7 @@ impl Run<'_> {
             self.damage(what, why);
         }
         for (call_seq, source) in impossible_work(&app.db, now.as_microsecond(), lease(&app.config.recordings)).await? {
-            self.damage(format!("recording_work of call number {call_seq}, {source}"), "no worker writes such times");
+            self.damage(format!("recording_work of call number {call_seq}, {source}"), "no worker writes such values");
         }
         for (call_seq, source, why) in queue_flaws(&app.db).await? {
             self.damage(format!("recording_work of call number {call_seq}, {source}"), why);

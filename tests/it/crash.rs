@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
@@ -21,22 +19,6 @@ async fn post_all(app: &ProcessApp, bodies: &[String]) -> BTreeMap<usize, u64> {
     let posts = bodies.iter().enumerate().map(|(index, body)| async move { (index, app.try_post(body.clone()).await) });
     let answers: Vec<_> = stream::iter(posts).buffer_unordered(AT_ONCE).collect().await;
     answers.into_iter().filter_map(|(index, seq)| Some((index, seq?))).collect()
-}
-
-/// The bodies in the journal by their numbers.
-async fn journaled(app: &ProcessApp) -> BTreeMap<u64, Vec<u8>> {
-    let (mut bodies, mut after) = (BTreeMap::new(), String::new());
-    loop {
-        let page = app.json(&format!("/api/v1/journal?limit=500&kind=webhook.received{after}")).await;
-        for entry in page["entries"].as_array().unwrap() {
-            let body = STANDARD.decode(entry["body_bytes"].as_str().unwrap()).unwrap();
-            bodies.insert(entry["entry"]["seq"].as_u64().unwrap(), body);
-        }
-        match page["next"].as_u64() {
-            Some(next) => after = format!("&after={next}"),
-            None => return bodies,
-        }
-    }
 }
 
 /// A round: killed once so many recordings were asked for, whatever else is under way then.
@@ -68,7 +50,7 @@ async fn round(killed_after: usize) {
     app.serve().await;
     let again = post_all(&app, &missing).await;
     assert_eq!(again.len(), missing.len(), "all are taken now");
-    let kept = journaled(&app).await;
+    let kept = app.journaled().await;
     for (index, seq) in &acknowledged {
         assert_eq!(
             kept.get(seq).map(Vec::as_slice),

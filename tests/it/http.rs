@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 /// How long anything may take to come about.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// An answer that was read to its end.
 #[derive(Debug)]

@@ -1,11 +1,14 @@
 //! The program itself, as a process that can be killed, and its commands.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use callvault::app::App;
 use callvault::clock::Clock;
 use callvault::config::Config;
@@ -259,6 +262,26 @@ impl ProcessApp {
         let mut child = self.child.take().expect("it runs");
         child.kill().unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(9));
+    }
+
+    /// The webhooks in the journal, byte for byte, by their numbers.
+    pub async fn journaled(&self) -> BTreeMap<u64, Vec<u8>> {
+        let mut bodies = BTreeMap::new();
+        for kind in ["webhook.received", "webhook.quarantined"] {
+            let mut after = String::new();
+            loop {
+                let page = self.json(&format!("/api/v1/journal?limit=500&kind={kind}{after}")).await;
+                for entry in page["entries"].as_array().unwrap() {
+                    let body = STANDARD.decode(entry["body_bytes"].as_str().unwrap()).unwrap();
+                    bodies.insert(entry["entry"]["seq"].as_u64().unwrap(), body);
+                }
+                match page["next"].as_u64() {
+                    Some(next) => after = format!("&after={next}"),
+                    None => break,
+                }
+            }
+        }
+        bodies
     }
 
     /// Asks the server to stop, and tells how it ended within 10 seconds.

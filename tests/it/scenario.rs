@@ -4,8 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
@@ -87,7 +85,7 @@ impl Deliveries {
 
     /// Every acknowledged event is in the journal, under its number, and no number was given out twice.
     pub async fn check_journal(&self, app: &ProcessApp) {
-        let kept = journaled(app).await;
+        let kept = app.journaled().await;
         let numbers: BTreeSet<u64> = self.acknowledged.values().copied().collect();
         assert_eq!(numbers.len(), self.acknowledged.len(), "a number was given out twice: {:?}", self.acknowledged);
         for (index, seq) in &self.acknowledged {
@@ -95,26 +93,6 @@ impl Deliveries {
             assert_eq!(body.as_ref(), Some(&self.bodies[*index]), "it was acknowledged as {seq}");
         }
     }
-}
-
-/// The webhooks in the journal by their numbers.
-pub async fn journaled(app: &ProcessApp) -> BTreeMap<u64, Vec<u8>> {
-    let mut bodies = BTreeMap::new();
-    for kind in ["webhook.received", "webhook.quarantined"] {
-        let mut after = String::new();
-        loop {
-            let page = app.json(&format!("/api/v1/journal?limit=500&kind={kind}{after}")).await;
-            for entry in page["entries"].as_array().unwrap() {
-                let body = STANDARD.decode(entry["body_bytes"].as_str().unwrap()).unwrap();
-                bodies.insert(entry["entry"]["seq"].as_u64().unwrap(), body);
-            }
-            match page["next"].as_u64() {
-                Some(next) => after = format!("&after={next}"),
-                None => break,
-            }
-        }
-    }
-    bodies
 }
 
 /// What an archive says of its calls in the end, without what depends on when and how often things were tried.
