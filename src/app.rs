@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::access::{Access, TokenProjection};
-use crate::calls::{CallProjection, Calls};
+use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::{Config, StorageKind};
 use crate::db::{Db, Error as DbError};
@@ -89,7 +89,7 @@ impl App {
         }
         let StorageKind::Filesystem = config.storage.kind;
         let fs_store = FsStore::open(&config.objects_dir()).map_err(data_dir)?;
-        let projections: Vec<Arc<dyn Projection>> = vec![Arc::new(CallProjection), Arc::new(TokenProjection)];
+        let projections: Vec<Arc<dyn Projection>> = vec![Arc::new(calls.projection()), Arc::new(TokenProjection)];
         let journal = Journal::start(db.clone(), clock.clone(), projections);
         if journal.size_or_end().await? == 0 && holds_objects(&config) {
             return Err(no_journal());

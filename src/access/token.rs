@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Access, Identity, Role, hash, new_secret};
 use crate::clock::from_micros;
 use crate::config::BootstrapToken;
-use crate::db::{Arg, Db, Error as DbError, Result, Row, Tx};
+use crate::db::{Arg, Db, Error as DbError, Result, Row, Rows, Tx};
 use crate::fault;
 use crate::journal::{AppendError, Appended, Body, Kind, NewEntry, Projection, ProjectionError, Record};
 
@@ -227,7 +227,7 @@ pub struct TokenProjection;
 
 #[async_trait]
 impl Projection for TokenProjection {
-    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<(), ProjectionError> {
+    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
         for Appended { entry, body } in batch {
             let unreadable = |error: serde_json::Error| ProjectionError::Entry(error.to_string());
             let at = Arg::Int(entry.at.as_microsecond());
@@ -247,6 +247,6 @@ impl Projection for TokenProjection {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(Vec::new())
     }
 }

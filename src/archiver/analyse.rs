@@ -20,6 +20,8 @@ use crate::journal::Kind;
 
 /// How much the operating system should prefer everything else.
 const NICENESS: i32 = 15;
+/// New entries are let gather for so long: most of them bring nothing to analyse.
+const GATHER: Duration = Duration::from_millis(50);
 /// Without a sign of new entries the queue is looked at all the same.
 const POLL: Duration = Duration::from_secs(2);
 /// Pause before what went wrong is tried again, once nothing else is left.
@@ -65,7 +67,7 @@ impl Analyser {
             };
             tokio::select! {
                 () = cancel.cancelled() => return,
-                _ = grown.changed(), if pause == POLL => {}
+                _ = grown.changed(), if pause == POLL => tokio::time::sleep(GATHER).await,
                 () = tokio::time::sleep(pause) => {}
             }
         }

@@ -25,6 +25,8 @@ use crate::intake::call_key;
 use crate::journal::Kind;
 use crate::objects::StoreError;
 
+/// New entries are let gather for so long: a look costs more than an entry, and most of them bring no recording.
+const GATHER: Duration = Duration::from_millis(50);
 /// Without a sign of new entries the queue is looked at all the same.
 const POLL: Duration = Duration::from_millis(500);
 /// A lease outlives the fetch by this much, so that storing and journaling fit in.
@@ -153,7 +155,7 @@ impl Worker {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 // Even where there is news all the time, an error is given its pause.
-                _ = grown.changed(), if busy.is_none() && wait == POLL => {}
+                _ = grown.changed(), if busy.is_none() && wait == POLL => tokio::time::sleep(GATHER).await,
                 () = self.places.freed.notified(), if busy.is_some() => {}
                 () = tokio::time::sleep(wait) => {}
             }
@@ -284,7 +286,8 @@ impl Worker {
             if !readable.skipped.is_empty() {
                 return Ok(Err(Outcome::Unreadable));
             }
-            let facts = readable.facts.into_iter().find(|facts| facts.first_seq.cast_signed() == job.call_seq);
+            let mut facts = readable.facts.into_iter().map(Arc::unwrap_or_clone);
+            let facts = facts.find(|facts| facts.first_seq.cast_signed() == job.call_seq);
             let recording = facts.as_ref().and_then(|facts| facts.recordings.get(&job.source)).cloned();
             if let (Some(facts), Some(recording)) = (facts, recording)
                 && recording.state() == RecordingState::Pending

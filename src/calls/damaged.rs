@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::read::Readable;
+use super::read::{Readable, Subjects};
 
 /// More are not named; who has so many knows already.
 const NAMED: usize = 1000;
@@ -78,9 +78,10 @@ pub struct Skipped {
 impl Skipped {
     /// What is to be looked at again now.
     #[must_use]
-    pub fn due(&self) -> BTreeSet<String> {
+    pub fn due(&self) -> Subjects {
         let due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
-        if due { self.subjects.clone() } else { BTreeSet::new() }
+        let subjects = self.subjects.iter().filter(|_| due);
+        subjects.map(|subject| (subject.clone(), u64::MAX)).collect()
     }
 
     /// Takes in what became of a look.

@@ -4,7 +4,7 @@
 use super::facts::Facts;
 use super::project::RecordingRow;
 use super::view::RecordingState;
-use crate::db::{Arg, Db, Result, Row, Tx};
+use crate::db::{Arg, Db, Result, Row, Rows};
 
 /// Which recordings are taken first. A link lives for a short while only, so what was never tried comes before what
 /// failed once, and both before the past.
@@ -34,15 +34,18 @@ pub(super) struct Touched {
     pub(super) received: i64,
 }
 
-/// Puts what is awaited into the queue and takes out what is settled.
-pub(super) async fn keep(tx: &mut Tx, touched: &[Touched]) -> Result<()> {
+/// What puts what is awaited into the queue, and what takes out what is settled.
+pub(super) fn rows(touched: &[Touched]) -> [Rows; 2] {
     let (awaited, settled): (Vec<&Touched>, Vec<&Touched>) =
         touched.iter().partition(|recording| recording.row.state == RecordingState::Pending.as_str());
-    let awaited: Vec<Vec<Arg>> = awaited.into_iter().map(Touched::queued).collect();
-    tx.execute_rows(QUEUE, awaited, "on conflict (call_seq, source) do nothing").await?;
-    let settled: Vec<Vec<Arg>> = settled.into_iter().map(Touched::key).collect();
-    tx.execute_rows("delete from recording_work where (call_seq, source) in (", settled, ")").await?;
-    Ok(())
+    [
+        into_queue(awaited.into_iter().map(Touched::queued).collect()),
+        Rows {
+            head: "delete from recording_work where (call_seq, source) in (",
+            rows: settled.into_iter().map(Touched::key).collect(),
+            tail: ")",
+        },
+    ]
 }
 
 impl Touched {
@@ -62,8 +65,13 @@ impl Touched {
     }
 }
 
-const QUEUE: &str =
-    "insert into recording_work (call_seq, source, host, lane, next_attempt_at, leased_until, attempts)";
+fn into_queue(rows: Vec<Vec<Arg>>) -> Rows {
+    Rows {
+        head: "insert into recording_work (call_seq, source, host, lane, next_attempt_at, leased_until, attempts)",
+        rows,
+        tail: "on conflict (call_seq, source) do nothing",
+    }
+}
 
 fn queued(call_seq: i64, source: &str, url: &str, lane: Lane, due_at: i64) -> Vec<Arg> {
     vec![call_seq.into(), source.into(), host_of(url).into(), lane.number().into(), due_at.into(), 0.into(), 0.into()]
@@ -93,7 +101,7 @@ pub async fn mend_queue(db: &Db) -> Result<u64> {
         Ok(queued(row.int("call_seq")?, &source, &url, Lane::Again, 0))
     };
     let rows = tx.fetch_all(lacking, &[]).await?.iter().map(again).collect::<Result<Vec<_>>>()?;
-    let mended = tx.execute_rows(QUEUE, rows, "").await? + tx.execute(settled, &[]).await?;
+    let mended = tx.write(vec![into_queue(rows)]).await? + tx.execute(settled, &[]).await?;
     tx.commit().await?;
     Ok(mended)
 }

@@ -2,15 +2,16 @@
 //!
 //! `facts` is the fold: a pure function that takes entries in any order and any number of times and gives the same
 //! call. `view` reads a call out of the facts. `project` keeps the tables in the transaction that appends, `due` the queue of
-//! recordings that are awaited. Nothing
-//! here fetches, indexes or decides what is suspicious; what depends on a clock or on configuration reaches the
-//! fold only as an entry.
+//! recordings that are awaited,
+//! `recent` what was just folded, for those who follow the journal. Nothing here fetches, indexes or decides what is
+//! suspicious; what depends on a clock or on configuration reaches the fold only as an entry.
 
 mod damaged;
 mod due;
 mod facts;
 mod project;
 mod read;
+mod recent;
 pub mod records;
 mod view;
 
@@ -18,5 +19,5 @@ pub use damaged::{DamagedRow, DamagedRows, Skipped};
 pub use due::{Lane, host_of, mend_queue};
 pub use facts::{Facts, Field, FlagFacts, FoldError, RecordingFacts, Stated, Value};
 pub use project::{CallProjection, Columns, RecordingRow};
-pub use read::{Calls, Readable, StoredCall, Work};
+pub use read::{Calls, Readable, StoredCall, Subjects, Work};
 pub use view::{Call, Customer, FlagView, RecordingState, RecordingView};

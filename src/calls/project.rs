@@ -1,28 +1,36 @@
 //! The tables `calls` and `recordings`: nothing but what follows from entries, kept in the appending transaction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::due::{self, Touched};
 use super::facts::Facts;
+use super::recent::{Folded, RecentCalls};
 use super::view::RecordingState;
-use crate::db::{Arg, Error, Result, Row, Tx};
+use crate::db::{Arg, Error, Result, Row, Rows, Tx};
 use crate::intake::is_call_subject;
 use crate::journal::{Appended, Projection, ProjectionError, about_in};
 
+const INTO_CALLS: &str = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state,
+    open_since, recording_due_since)";
 const UPSERT_CALLS: &str = "on conflict (first_seq) do update set last_seq = excluded.last_seq, facts = excluded.facts,
     status = excluded.status, recording_state = excluded.recording_state, open_since = excluded.open_since,
     recording_due_since = excluded.recording_due_since";
+const INTO_RECORDINGS: &str =
+    "insert into recordings (call_seq, source, call_id, url, state, sha256, object_key, vcon_key, analysed)";
 const UPSERT_RECORDINGS: &str = "on conflict (call_seq, source) do update set state = excluded.state,
     sha256 = excluded.sha256, object_key = excluded.object_key, vcon_key = excluded.vcon_key, analysed = excluded.analysed";
 
 /// Keeps the projection of calls.
-pub struct CallProjection;
+pub struct CallProjection {
+    pub(super) recent: RecentCalls,
+}
 
 #[async_trait]
 impl Projection for CallProjection {
-    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<(), ProjectionError> {
+    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
         let mut touched: BTreeMap<&str, Vec<&Appended>> = BTreeMap::new();
         for appended in batch {
             if let Some(subject) = &appended.entry.subject
@@ -34,7 +42,7 @@ impl Projection for CallProjection {
         }
         let first = batch.first().map_or(0, |appended| appended.entry.seq);
         let mut known = load(tx, touched.keys().copied(), first).await?;
-        let (mut calls, mut recordings) = (Vec::new(), Vec::new());
+        let (mut calls, mut recordings, mut all_folded) = (Vec::new(), Vec::new(), Vec::new());
         for (subject, entries) in touched {
             let mut facts = known.remove(subject);
             for appended in entries {
@@ -42,18 +50,26 @@ impl Projection for CallProjection {
                 facts = Some(folded.map_err(|error| ProjectionError::Entry(error.to_string()))?);
             }
             if let Some(facts) = facts {
-                calls.push(Columns::of(&facts, subject)?.into_args());
+                let columns = Columns::of(&facts, subject)?;
                 recordings.extend(Touched::all_of(&facts));
+                let (subject, bytes) = (subject.to_owned(), columns.facts.len());
+                all_folded.push(Folded { subject, facts: Arc::new(facts), bytes });
+                calls.push(columns.into_args());
             }
         }
-        let head = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state, open_since, recording_due_since)";
-        tx.execute_rows(head, calls, UPSERT_CALLS).await?;
-        let head =
-            "insert into recordings (call_seq, source, call_id, url, state, sha256, object_key, vcon_key, analysed)";
-        let rows: Vec<_> = recordings.iter().map(|touched| touched.row.args()).collect();
-        tx.execute_rows(head, rows, UPSERT_RECORDINGS).await?;
-        due::keep(tx, &recordings).await?;
-        Ok(())
+        self.recent.stage(all_folded);
+        let rows = recordings.iter().map(|touched| touched.row.args()).collect();
+        let [awaited, settled] = due::rows(&recordings);
+        Ok(vec![
+            Rows { head: INTO_CALLS, rows: calls, tail: UPSERT_CALLS },
+            Rows { head: INTO_RECORDINGS, rows, tail: UPSERT_RECORDINGS },
+            awaited,
+            settled,
+        ])
+    }
+
+    fn committed(&self) {
+        self.recent.committed();
     }
 }
 

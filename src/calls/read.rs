@@ -1,10 +1,12 @@
 //! Reading calls back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::damaged::{DamagedRow, DamagedRows};
 use super::facts::Facts;
-use super::project::{Columns, RecordingRow, parse};
+use super::project::{CallProjection, Columns, RecordingRow, parse};
+use super::recent::RecentCalls;
 use super::view::{Call, RecordingState, RecordingView};
 use crate::db::{Arg, Db, Result, Row, Sql, text_safe};
 use crate::intake::{call_key, is_call_subject};
@@ -15,12 +17,16 @@ use crate::journal::{Kind, Step};
 pub struct Calls {
     db: Db,
     damaged: DamagedRows,
+    recent: RecentCalls,
 }
+
+/// Calls by their keys, each with the last entry that speaks of it; `u64::MAX` for one that has to be read as it is stored.
+pub type Subjects = BTreeMap<String, u64>;
 
 /// What could be read of what was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Readable {
-    pub facts: Vec<Facts>,
+    pub facts: Vec<Arc<Facts>>,
     /// The keys of the calls whose rows do not read back: to be asked for again later.
     pub skipped: Vec<String>,
 }
@@ -42,7 +48,13 @@ pub struct Work {
 impl Calls {
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db, damaged: DamagedRows::default() }
+        Self { db, damaged: DamagedRows::default(), recent: RecentCalls::default() }
+    }
+
+    /// What keeps the tables that are read here.
+    #[must_use]
+    pub fn projection(&self) -> CallProjection {
+        CallProjection { recent: self.recent.clone() }
     }
 
     /// The damaged rows that were met in this process.
@@ -70,16 +82,34 @@ impl Calls {
         Ok(self.readable(&self.db.fetch_in("select subject, facts from calls where subject in", &keys).await?))
     }
 
-    /// The keys of the calls that these entries are about; an entry that does not read back is noted, and its row's word
-    /// is taken for its subject.
+    /// The facts of calls, each with what the entry says that stands beside its key; else as [`Calls::facts_of`].
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn facts_with(&self, wanted: &Subjects) -> Result<Readable> {
+        let (mut found, mut others) = (Vec::with_capacity(wanted.len()), Vec::new());
+        for (subject, seq) in wanted {
+            match self.recent.get(subject, *seq) {
+                Some(facts) => found.push(facts),
+                None => others.push(subject.clone()),
+            }
+        }
+        let mut readable = self.facts_of(&others).await?;
+        readable.facts.extend(found);
+        Ok(readable)
+    }
+
+    /// The calls that these entries are about; an entry that does not read back is noted, and its row's word is taken for
+    /// its subject.
     #[must_use]
-    pub fn subjects(&self, steps: &[Step]) -> BTreeSet<String> {
+    pub fn subjects(&self, steps: &[Step]) -> Subjects {
         let subject = |step: &Step| {
             if step.kind.is_none() {
                 self.damaged.met(DamagedRow::Entry(step.seq));
             }
             let about_call = step.kind.is_none_or(Kind::concerns_call);
-            step.subject.clone().filter(|subject| about_call && is_call_subject(subject))
+            let subject = step.subject.clone().filter(|subject| about_call && is_call_subject(subject));
+            subject.map(|subject| (subject, step.seq))
         };
         steps.iter().filter_map(subject).collect()
     }
@@ -93,7 +123,7 @@ impl Calls {
             match parse(row) {
                 Ok(facts) => {
                     self.damaged.mended(&DamagedRow::Call(subject));
-                    readable.facts.push(facts);
+                    readable.facts.push(Arc::new(facts));
                 }
                 Err(_) => {
                     self.damaged.met(DamagedRow::Call(subject.clone()));
@@ -141,7 +171,7 @@ impl Calls {
     ///
     /// # Errors
     /// As [`Calls::facts_of`].
-    pub async fn overdue(&self, opened: i64, awaited: i64, ahead: i64, limit: u64) -> Result<Vec<Facts>> {
+    pub async fn overdue(&self, opened: i64, awaited: i64, ahead: i64, limit: u64) -> Result<Vec<Arc<Facts>>> {
         let (limit, ahead) = (Arg::Int(limit.cast_signed()), Arg::Int(ahead));
         let open = "select subject, facts from calls where open_since < $1 or open_since > $3
                     order by open_since limit $2";

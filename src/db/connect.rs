@@ -45,8 +45,10 @@ impl Db {
         let write =
             SqlitePoolOptions::new().max_connections(1).test_before_acquire(false).after_release(|connection, _| {
                 Box::pin(async move {
-                    // Only after this the rollback of a dropped transaction is carried out.
-                    connection.ping().await?;
+                    if connection.is_in_transaction() {
+                        // Only after this the rollback of a dropped transaction is carried out.
+                        connection.ping().await?;
+                    }
                     Ok(!connection.is_in_transaction())
                 })
             });

@@ -7,6 +7,7 @@
 mod check;
 mod connect;
 mod migrate;
+mod rows;
 mod value;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::fault;
 
 pub use check::Flaw;
 pub use migrate::SCHEMA_VERSION;
+pub use rows::Rows;
 pub use value::{Arg, Row, Sql, text_safe};
 
 /// How long one step of a transaction may take: longer than the wait for another process's lock.
@@ -282,7 +284,7 @@ impl Tx {
         self.execute_with(sql.into(), params.iter().cloned()).await
     }
 
-    async fn execute_with(&mut self, sql: Sql, params: impl Iterator<Item = Arg> + Send) -> Result<u64> {
+    async fn execute_with(&mut self, sql: Sql, params: impl IntoIterator<Item = Arg> + Send) -> Result<u64> {
         let statement = async {
             Ok(match self {
                 Self::Sqlite(tx) => {
@@ -296,29 +298,30 @@ impl Tx {
         bounded("database.execute", STEP_PATIENCE, statement).await
     }
 
-    /// Writes many rows with few statements: `head` ends where the rows begin, `tail` follows them. No row may have NULL in
-    /// its first column.
+    /// Writes rows into several tables, in this order, with few statements; returns the number of rows that were touched.
     ///
     /// Every statement takes one of a few fixed numbers of rows, so that the statement cache keeps a handful of texts and
-    /// not one per batch.
+    /// not one per batch. SQLite takes all statements at once where it can: what a small batch costs is mostly the way to
+    /// its thread and back.
     ///
     /// # Errors
     /// As the database reports them.
-    pub async fn execute_rows(&mut self, head: &str, mut rows: Vec<Vec<Arg>>, tail: &str) -> Result<u64> {
-        let columns = rows.first().map_or(0, Vec::len);
+    pub async fn write(&mut self, mut all: Vec<Rows>) -> Result<u64> {
+        all.retain(|rows| !rows.rows.is_empty());
+        let Some(most) = all.iter().map(|rows| rows.rows.len()).max() else { return Ok(0) };
+        if matches!(self, Self::Sqlite(_)) && most <= MOST_ROWS {
+            let (sql, params) = rows::together(all, padded(most));
+            return self.execute_with(Sql::Owned(sql), params).await;
+        }
         let mut touched = 0;
-        while !rows.is_empty() {
-            let (taken, sql) = if let Self::Sqlite(_) = self {
-                // What is not bound is NULL; rows of it fill the statement up and are left out again.
-                let taken = rows.len().min(MOST_ROWS);
-                let values = value::question_marks(padded(taken), columns);
-                (taken, format!("{head} select * from (values {values}) where column1 is not null {tail}"))
-            } else {
-                // In a sub-query PostgreSQL would take every parameter for a text.
-                let taken = largest_piece(rows.len());
-                (taken, format!("{head} values {} {tail}", value::placeholders(taken, columns)))
-            };
-            touched += self.execute_with(Sql::Owned(sql), rows.drain(..taken).flatten()).await?;
+        for mut rows in all {
+            while !rows.rows.is_empty() {
+                let (sql, params) = match self {
+                    Self::Sqlite(_) => rows::together(vec![rows.piece(MOST_ROWS)], MOST_ROWS),
+                    Self::Postgres(_) => rows.piece(largest_piece(rows.rows.len())).in_place(),
+                };
+                touched += self.execute_with(Sql::Owned(sql), params).await?;
+            }
         }
         Ok(touched)
     }
@@ -381,6 +384,6 @@ fn with_keys(head: &str, keys: &[Arg]) -> (Sql, Vec<Arg>) {
     if let Some(last) = keys.last() {
         params.resize(size, last.clone());
     }
-    let (sqlite, postgres) = (value::question_marks(1, size), value::placeholders(1, size));
+    let (sqlite, postgres) = (rows::question_marks(size), rows::places(0, size));
     (Sql::OwnedSplit { sqlite: format!("{head} {sqlite}"), postgres: format!("{head} {postgres}") }, params)
 }

@@ -46,21 +46,6 @@ impl Sql {
     }
 }
 
-/// `(?,?),(?,?)` for two rows of two columns, in SQLite, which looks for a numbered parameter among all before it.
-pub(super) fn question_marks(rows: usize, columns: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(","));
-    vec![row.as_str(); rows].join(",")
-}
-
-/// `($1,$2),($3,$4)` for two rows of two columns, in PostgreSQL.
-pub(super) fn placeholders(rows: usize, columns: usize) -> String {
-    let row = |row: usize| {
-        let places: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
-        format!("({})", places.join(","))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(",")
-}
-
 /// One argument of a statement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arg {

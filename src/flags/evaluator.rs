@@ -1,6 +1,5 @@
 //! Follows the journal and the clock, and journals what the rules find.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rules::{Finding, Rule, evaluate};
 use crate::calls::records::FlagRecord;
-use crate::calls::{Calls, DamagedRow, Facts, Skipped};
+use crate::calls::{Calls, DamagedRow, Facts, Skipped, Subjects};
 use crate::clock::{AHEAD, Clock};
 use crate::config::FlagThresholds;
 use crate::db::{Arg, Db, Error as DbError};
@@ -109,8 +108,8 @@ impl Evaluator {
         }
     }
 
-    async fn judge_these(&self, subjects: BTreeSet<String>, skipped: &mut Skipped) -> Result<(), EvaluatorError> {
-        let readable = self.calls.facts_of(&Vec::from_iter(subjects)).await?;
+    async fn judge_these(&self, subjects: Subjects, skipped: &mut Skipped) -> Result<(), EvaluatorError> {
+        let readable = self.calls.facts_with(&subjects).await?;
         self.judge(&readable.facts).await?;
         skipped.take(&readable);
         Ok(())
@@ -141,7 +140,7 @@ impl Evaluator {
         Ok(())
     }
 
-    async fn judge(&self, all: &[Facts]) -> Result<(), EvaluatorError> {
+    async fn judge(&self, all: &[Arc<Facts>]) -> Result<(), EvaluatorError> {
         let now = self.clock.now();
         let mut entries = Vec::new();
         for facts in all {

@@ -8,6 +8,7 @@
 mod body;
 mod entry;
 mod read;
+mod recent;
 mod writer;
 
 pub use body::{Body, SALT_BYTES};

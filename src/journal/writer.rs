@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+use super::recent::Recent;
 use super::{Body, Entry, Kind};
 use crate::clock::{Clock, from_micros};
-use crate::db::{Arg, Db, Error as DbError, Sql, Tx};
+use crate::db::{Arg, Db, Error as DbError, Rows, Sql, Tx};
 use crate::evidence::Frontier;
 use crate::fault;
 use crate::health::caught;
@@ -57,11 +58,15 @@ pub struct Receipt {
 /// Keeps tables that follow from entries, in the transaction that appends them.
 #[async_trait]
 pub trait Projection: Send + Sync {
-    /// Takes a batch in. It must give the same rows whatever the batches were.
+    /// Takes a batch in, and gives the rows that are to be written with it. They must be the same whatever the batches
+    /// were.
     ///
     /// # Errors
     /// [`ProjectionError::Entry`] where one entry can't be taken in: that entry is appended as quarantined instead.
-    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<(), ProjectionError>;
+    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError>;
+
+    /// The batch that was applied last is durable. Not told where the answer of the database was lost.
+    fn committed(&self) {}
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +105,7 @@ pub struct Journal {
     pub(super) db: Db,
     queue: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
+    pub(super) recent: Recent,
     size: watch::Sender<u64>,
     under_way: UnderWay,
 }
@@ -113,11 +119,17 @@ impl Journal {
     pub fn start(db: Db, clock: Clock, projections: Vec<Arc<dyn Projection>>) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE_APPENDS);
         let size = watch::Sender::new(0);
-        let under_way = UnderWay::default();
-        let writer =
-            Writer { db: db.clone(), clock, projections, size: size.clone(), under_way: Arc::clone(&under_way) };
+        let (recent, under_way) = (Recent::default(), UnderWay::default());
+        let writer = Writer {
+            db: db.clone(),
+            clock,
+            projections,
+            recent: recent.clone(),
+            size: size.clone(),
+            under_way: Arc::clone(&under_way),
+        };
         tokio::spawn(writer.run(jobs));
-        Self { db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), size, under_way }
+        Self { db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), recent, size, under_way }
     }
 
     /// Appends entries, together and in this order; returns when they are durable.
@@ -184,6 +196,7 @@ struct Writer {
     db: Db,
     clock: Clock,
     projections: Vec<Arc<dyn Projection>>,
+    recent: Recent,
     size: watch::Sender<u64>,
     under_way: UnderWay,
 }
@@ -333,21 +346,22 @@ impl Writer {
         if appended.is_empty() {
             return Ok(receipts);
         }
-        tx.execute_rows("insert into journal (seq, at, kind, subject, body_hash, entry, leaf)", rows, "").await?;
-        tx.execute_rows("insert into journal_bodies (seq, salt, body)", bodies, "").await?;
-        fault::point("journal.inserted");
+        let mut written = vec![
+            Rows { head: "insert into journal (seq, at, kind, subject, body_hash, entry, leaf)", rows, tail: "" },
+            Rows { head: "insert into journal_bodies (seq, salt, body)", rows: bodies, tail: "" },
+            new_head(&frontier, at),
+        ];
         for projection in &self.projections {
-            projection.apply(&mut tx, &appended).await?;
+            written.extend(projection.apply(&mut tx, &appended).await?);
         }
         fault::point("journal.projected");
-        tx.execute(
-            "update journal_head set size = $1, at = $2, frontier = $3 where id = 1",
-            &[Arg::Int(frontier.size().cast_signed()), Arg::Int(at.as_microsecond()), Arg::from(frontier.to_bytes())],
-        )
-        .await?;
+        tx.write(written).await?;
+        fault::point("journal.inserted");
         fault::point("journal.commit");
         tx.commit().await?;
         fault::point("journal.committed");
+        self.recent.push(&appended);
+        self.projections.iter().for_each(|projection| projection.committed());
         self.size.send_replace(frontier.size());
         Ok(receipts)
     }
@@ -377,6 +391,19 @@ async fn head(tx: &mut Tx) -> Result<(Frontier, Timestamp), DbError> {
     let frontier = Frontier::from_bytes(size, &row.bytes("frontier")?)
         .ok_or_else(|| DbError::Damaged("the journal's head row does not fit its size".into()))?;
     Ok((frontier, from_micros(row.int("at")?)))
+}
+
+fn new_head(frontier: &Frontier, at: Timestamp) -> Rows {
+    Rows {
+        head: "insert into journal_head (id, size, at, frontier)",
+        rows: vec![vec![
+            Arg::Int(1),
+            Arg::Int(frontier.size().cast_signed()),
+            Arg::Int(at.as_microsecond()),
+            Arg::from(frontier.to_bytes()),
+        ]],
+        tail: "on conflict (id) do update set size = excluded.size, at = excluded.at, frontier = excluded.frontier",
+    }
 }
 
 /// The hashes of the bodies that were appended since the journal had a size: salted, and so each of one entry only.

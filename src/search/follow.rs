@@ -181,7 +181,7 @@ impl Follower {
         if next == cursor && subjects.is_empty() {
             return Ok(None);
         }
-        let readable = self.calls.facts_of(&Vec::from_iter(subjects)).await?;
+        let readable = self.calls.facts_with(&subjects).await?;
         skipped.take(&readable);
         if next == cursor && readable.facts.is_empty() {
             return Ok(None);
@@ -261,8 +261,8 @@ impl Follower {
     }
 }
 
-fn docs(facts: &[Facts]) -> Vec<CallDoc> {
-    facts.iter().map(CallDoc::from).collect()
+fn docs(facts: &[Arc<Facts>]) -> Vec<CallDoc> {
+    facts.iter().map(|facts| CallDoc::from(&**facts)).collect()
 }
 
 /// Work on the index that takes milliseconds, without moving the index to another thread.

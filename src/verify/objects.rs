@@ -78,7 +78,7 @@ impl Run<'_> {
             };
             let folder = info.key.rsplit('/').nth(1).unwrap_or_default().to_owned();
             let owner = self.app.calls.facts_of(&[folder]).await?;
-            let known: BTreeSet<String> = owner.facts.iter().flat_map(intended).collect();
+            let known: BTreeSet<String> = owner.facts.iter().flat_map(|facts| intended(facts)).collect();
             if owner.skipped.is_empty() && !known.contains(&info.key) {
                 self.damage(format!("object {}", info.key), "no journal entry knows of it");
             }

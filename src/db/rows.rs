@@ -1,0 +1,92 @@
+//! Many rows in few statements.
+
+use super::Arg;
+
+/// Rows for one table.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// The statement up to where the rows begin.
+    pub head: &'static str,
+    /// All of one length; none has NULL in its first column.
+    pub rows: Vec<Vec<Arg>>,
+    /// What follows the rows.
+    pub tail: &'static str,
+}
+
+impl Rows {
+    /// The first `count` rows, taken out.
+    pub(super) fn piece(&mut self, count: usize) -> Self {
+        let rest = self.rows.split_off(count.min(self.rows.len()));
+        Self { rows: std::mem::replace(&mut self.rows, rest), ..*self }
+    }
+
+    /// One statement for PostgreSQL, which would take every parameter of a sub-query for a text.
+    pub(super) fn in_place(self) -> (String, Vec<Arg>) {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let values: Vec<String> = (0..self.rows.len()).map(|row| places(row * columns, columns)).collect();
+        let sql = format!("{} values {} {}", self.head, values.join(","), self.tail);
+        (sql, self.rows.into_iter().flatten().collect())
+    }
+}
+
+/// One text of a statement for each table, for SQLite: it takes as many rows as `size` says, or one; what is lacking is
+/// filled up with rows of NULL, which it leaves out again.
+pub(super) fn together(all: Vec<Rows>, size: usize) -> (String, Vec<Arg>) {
+    let (mut sql, mut params) = (String::new(), Vec::new());
+    for Rows { head, rows, tail } in all {
+        let columns = rows.first().map_or(0, Vec::len);
+        let size = if rows.len() == 1 { 1 } else { size };
+        let values = vec![question_marks(columns); size].join(",");
+        sql.push_str(&format!("{head} select * from (values {values}) where column1 is not null {tail};"));
+        let before = params.len();
+        params.extend(rows.into_iter().flatten());
+        params.resize(before + size * columns, Arg::Null);
+    }
+    (sql, params)
+}
+
+/// `(?,?)` for two parameters in SQLite, which looks for a numbered one among all before it.
+pub(super) fn question_marks(count: usize) -> String {
+    format!("({})", vec!["?"; count].join(","))
+}
+
+/// `($4,$5)` for two parameters after the third in PostgreSQL.
+pub(super) fn places(after: usize, count: usize) -> String {
+    let places: Vec<String> = (1..=count).map(|place| format!("${}", after + place)).collect();
+    format!("({})", places.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::SCHEMA_VERSION;
+    use crate::db::check::fresh;
+
+    const PAIRS: &str = "insert into pairs (a, b)";
+
+    fn pairs(numbers: std::ops::Range<i64>) -> Rows {
+        let rows = numbers.map(|a| vec![a.into(), if a % 3 == 0 { Arg::Null } else { (a * a).into() }]).collect();
+        Rows { head: PAIRS, rows, tail: "" }
+    }
+
+    #[tokio::test]
+    async fn every_row_is_written_once_however_many_there_are() {
+        let db = fresh(SCHEMA_VERSION).await.unwrap();
+        db.execute("create table pairs (a integer primary key, b integer)", &[]).await.unwrap();
+        db.execute("create table texts (t text primary key)", &[]).await.unwrap();
+        for count in [0, 1, 2, 3, 16, 17, 100, 128, 129, 300] {
+            let mut tx = db.begin().await.unwrap();
+            let texts = (0..count % 7).map(|n| vec![Arg::from(format!("text {n}"))]).collect::<Vec<_>>();
+            let more = texts.len() as u64;
+            let texts = Rows { head: "insert into texts (t)", rows: texts, tail: "on conflict (t) do nothing" };
+            let gone = Rows { head: "delete from pairs where a in (", rows: vec![vec![0.into()]], tail: ")" };
+            let touched = tx.write(vec![pairs(0..count), texts, gone]).await.unwrap();
+            let deleted = u64::from(count > 0);
+            assert_eq!(touched, count.cast_unsigned() + more + deleted, "{count} rows");
+            let rows = tx.fetch_all("select a, b from pairs order by a", &[]).await.unwrap();
+            let found: Vec<_> = rows.iter().map(|row| (row.int("a").unwrap(), row.opt_int("b").unwrap())).collect();
+            let wanted: Vec<_> = (1..count).map(|a| (a, (a % 3 != 0).then_some(a * a))).collect();
+            assert_eq!(found, wanted, "{count} rows");
+        }
+    }
+}
