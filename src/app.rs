@@ -58,6 +58,8 @@ pub enum OpenError {
          read and write it and its folder, or restore it from a backup"
     )]
     Unopenable { path: String, source: DbError },
+    #[error("the operating system gives no thread: {0}")]
+    Thread(std::io::Error),
     #[error(transparent)]
     Db(#[from] DbError),
     #[error(transparent)]
@@ -90,7 +92,7 @@ impl App {
         let StorageKind::Filesystem = config.storage.kind;
         let fs_store = FsStore::open(&config.objects_dir()).map_err(data_dir)?;
         let projections: Vec<Arc<dyn Projection>> = vec![Arc::new(calls.projection()), Arc::new(TokenProjection)];
-        let journal = Journal::start(db.clone(), clock.clone(), projections);
+        let journal = Journal::start(db.clone(), clock.clone(), projections).map_err(OpenError::Thread)?;
         if journal.size_or_end().await? == 0 && holds_objects(&config) {
             return Err(no_journal());
         }

@@ -227,7 +227,7 @@ pub struct TokenProjection;
 
 #[async_trait]
 impl Projection for TokenProjection {
-    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
+    async fn apply(&self, tx: &mut Tx, _: Vec<Vec<Row>>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
         for Appended { entry, body } in batch {
             let unreadable = |error: serde_json::Error| ProjectionError::Entry(error.to_string());
             let at = Arg::Int(entry.at.as_microsecond());

@@ -1,6 +1,6 @@
 //! The tables `calls` and `recordings`: nothing but what follows from entries, kept in the appending transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,9 +9,9 @@ use super::due::{self, Touched};
 use super::facts::Facts;
 use super::recent::{Folded, RecentCalls};
 use super::view::RecordingState;
-use crate::db::{Arg, Error, Result, Row, Rows, Tx};
+use crate::db::{Arg, Ask, Error, Result, Row, Rows, Tx};
 use crate::intake::is_call_subject;
-use crate::journal::{Appended, Projection, ProjectionError, about_in};
+use crate::journal::{Appended, Kind, NewEntry, Projection, ProjectionError, about_in};
 
 const INTO_CALLS: &str = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state,
     open_since, recording_due_since)";
@@ -30,18 +30,29 @@ pub struct CallProjection {
 
 #[async_trait]
 impl Projection for CallProjection {
-    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
+    fn ask(&self, entries: &[NewEntry]) -> Vec<Ask> {
+        let of_call = |entry: &&NewEntry| concerns_call(entry.kind, entry.subject.as_deref());
+        let subjects: BTreeSet<&String> = entries.iter().filter(of_call).filter_map(|e| e.subject.as_ref()).collect();
+        let keys = subjects.into_iter().map(|subject| Arg::from(subject.as_str())).collect();
+        vec![Ask::ByKeys { head: "select subject, facts from calls where subject in", keys }]
+    }
+
+    async fn apply(
+        &self,
+        tx: &mut Tx,
+        known: Vec<Vec<Row>>,
+        batch: &[Appended],
+    ) -> Result<Vec<Rows>, ProjectionError> {
         let mut touched: BTreeMap<&str, Vec<&Appended>> = BTreeMap::new();
         for appended in batch {
             if let Some(subject) = &appended.entry.subject
-                && appended.entry.kind.concerns_call()
-                && is_call_subject(subject)
+                && concerns_call(appended.entry.kind, Some(subject))
             {
                 touched.entry(subject).or_default().push(appended);
             }
         }
         let first = batch.first().map_or(0, |appended| appended.entry.seq);
-        let mut known = load(tx, touched.keys().copied(), first).await?;
+        let mut known = read(tx, known.iter().flatten(), first).await?;
         let (mut calls, mut recordings, mut all_folded) = (Vec::new(), Vec::new(), Vec::new());
         for (subject, entries) in touched {
             let mut facts = known.remove(subject);
@@ -73,13 +84,19 @@ impl Projection for CallProjection {
     }
 }
 
+fn concerns_call(kind: Kind, subject: Option<&str>) -> bool {
+    kind.concerns_call() && subject.is_some_and(is_call_subject)
+}
+
 /// What is known of calls before entry `first`. A row that does not read back is folded again from the journal, which is
 /// what it followed from; the entry that comes now replaces it.
-async fn load(tx: &mut Tx, subjects: impl Iterator<Item = &str>, first: u64) -> Result<BTreeMap<String, Facts>> {
-    let keys: Vec<Arg> = subjects.map(Arg::from).collect();
-    let rows = tx.fetch_in("select subject, facts from calls where subject in", &keys).await?;
+async fn read<'a>(
+    tx: &mut Tx,
+    rows: impl Iterator<Item = &'a Row> + Send,
+    first: u64,
+) -> Result<BTreeMap<String, Facts>> {
     let mut known = BTreeMap::new();
-    for row in &rows {
+    for row in rows {
         let subject = row.text("subject")?;
         let facts = match parse(row) {
             Ok(facts) => facts,

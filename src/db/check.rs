@@ -2,7 +2,9 @@
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
+use super::write::WriteConnection;
 use super::{Db, Result, Row, SCHEMA_VERSION};
 
 /// What does not fit, in words: where, and why.
@@ -79,11 +81,11 @@ impl Db {
 
 /// An empty database of a version of this program, in memory.
 pub(super) async fn fresh(version: i64) -> Result<Db> {
-    let options = SqliteConnectOptions::new().in_memory(true);
-    // It lives as long as its one connection.
-    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-    let pool = pool.connect_with(options).await?;
-    let db = Db::Sqlite { write: pool.clone(), read: pool };
+    let options = SqliteConnectOptions::from_str("sqlite::memory:")?;
+    // It lives as long as one connection does.
+    let read = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let read = read.connect_with(options.clone()).await?;
+    let db = Db::Sqlite { write: WriteConnection::new(options), read };
     db.migrate_to(version).await?;
     Ok(db)
 }

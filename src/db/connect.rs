@@ -4,10 +4,10 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use super::write::WriteConnection;
 use super::{Db, Result};
 
 /// How long a statement waits for another process's write lock.
@@ -40,19 +40,9 @@ impl Db {
             .row_buffer_size(ROW_BUFFER)
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY_TIMEOUT);
-        // SQLite ends a transaction by itself when the disk is full; the driver then takes the connection to be within one
-        // for ever. It is the only one that writes: it has to make room for another.
-        let write =
-            SqlitePoolOptions::new().max_connections(1).test_before_acquire(false).after_release(|connection, _| {
-                Box::pin(async move {
-                    if connection.is_in_transaction() {
-                        // Only after this the rollback of a dropped transaction is carried out.
-                        connection.ping().await?;
-                    }
-                    Ok(!connection.is_in_transaction())
-                })
-            });
-        let write = write.connect_with(options.clone()).await?;
+        let write = WriteConnection::new(options.clone());
+        // It makes the file, and tells what is wrong with it.
+        write.lock().await?.ended();
         let read = SqlitePoolOptions::new().max_connections(SQLITE_READERS).test_before_acquire(false);
         let read = read.connect_lazy_with(options);
         Ok(Self::Sqlite { write, read })

@@ -4,21 +4,25 @@
 //! [`Sql::Split`]. Times are `i64` microseconds, JSON is TEXT. It holds no statement of any other module and no
 //! rule about what rows mean.
 
+mod ask;
 mod check;
 mod connect;
 mod migrate;
 mod rows;
 mod value;
+mod write;
 
 use std::time::Duration;
 
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Executor, PgPool, Postgres, Sqlite, SqlitePool};
+use sqlx::{AssertSqlSafe, Executor, PgPool, Postgres, SqlitePool};
 use value::Bind;
+use write::{WriteConnection, WriteTx};
 
 use crate::fault;
 
+pub use ask::Ask;
 pub use check::Flaw;
 pub use migrate::SCHEMA_VERSION;
 pub use rows::Rows;
@@ -131,22 +135,28 @@ async fn bounded<T>(name: &'static str, patience: Duration, work: impl Future<Ou
     answer.unwrap_or(Err(Error::TimedOut(patience)))
 }
 
+/// Takes SQLite's write lock at once.
+const BEGIN: &str = "begin immediate";
+const COMMIT: &str = "commit";
+const ROLL_BACK: &str = "rollback";
+const NOTHING: [Arg; 0] = [];
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A database; cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Db {
-    /// One connection writes, several read: SQLite takes one writer at a time anyway.
+    /// One connection writes, several read.
     Sqlite {
-        write: SqlitePool,
+        write: WriteConnection,
         read: SqlitePool,
     },
     Postgres(PgPool),
 }
 
-/// A write transaction; rolled back when dropped without [`Tx::commit`].
+/// A write transaction; undone when dropped without [`Tx::commit`].
 pub enum Tx {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Sqlite(WriteTx),
     Postgres(sqlx::Transaction<'static, Postgres>),
 }
 
@@ -166,11 +176,32 @@ impl Db {
     /// # Errors
     /// The database can't be reached, or stays locked longer than its busy timeout.
     pub async fn begin(&self) -> Result<Tx> {
+        Ok(self.begin_with(Vec::new()).await?.0)
+    }
+
+    /// Begins a write transaction with questions, and gives the rows for each; on SQLite all take one hand-over.
+    ///
+    /// # Errors
+    /// As [`Db::begin`].
+    pub async fn begin_with(&self, asked: Vec<Ask>) -> Result<(Tx, Vec<Vec<Row>>)> {
         let begin = async {
-            Ok(match self {
-                Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("begin immediate").await?),
-                Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
-            })
+            match self {
+                Self::Sqlite { write, .. } => {
+                    let mut tx = write.lock().await?;
+                    let rows = ask::together(tx.connection()?, BEGIN, asked).await?;
+                    Ok((Tx::Sqlite(tx), rows))
+                }
+                Self::Postgres(pool) => {
+                    let (mut tx, mut rows) = (Tx::Postgres(pool.begin().await?), Vec::with_capacity(asked.len()));
+                    for ask in asked {
+                        rows.push(match ask {
+                            Ask::Plain(sql) => tx.fetch_all(sql, &[]).await?,
+                            Ask::ByKeys { head, keys } => tx.fetch_in(head, &keys).await?,
+                        });
+                    }
+                    Ok((tx, rows))
+                }
+            }
         };
         bounded("database.begin", STEP_PATIENCE, begin).await
     }
@@ -220,7 +251,7 @@ impl Db {
     /// As the database reports them.
     pub async fn fetch_in(&self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
         let mut rows = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(MOST_ROWS) {
+        for chunk in keys.chunks(rows::MOST_ROWS) {
             let (sql, params) = with_keys(head, chunk);
             rows.extend(self.fetch_all(sql, &params).await?);
         }
@@ -249,13 +280,9 @@ impl Tx {
         let query = async {
             Ok(match self {
                 Self::Sqlite(tx) => {
-                    let rows = run!(
-                        &mut **tx,
-                        SqliteArguments,
-                        AssertSqlSafe(sql.sqlite()),
-                        params.iter().cloned(),
-                        fetch_all
-                    )?;
+                    let connection = tx.connection()?;
+                    let params = params.iter().cloned();
+                    let rows = run!(connection, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, fetch_all)?;
                     rows.into_iter().map(Row::Sqlite).collect()
                 }
                 Self::Postgres(tx) => {
@@ -288,7 +315,8 @@ impl Tx {
         let statement = async {
             Ok(match self {
                 Self::Sqlite(tx) => {
-                    run!(&mut **tx, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, execute)?.rows_affected()
+                    run!(tx.connection()?, SqliteArguments, AssertSqlSafe(sql.sqlite()), params, execute)?
+                        .rows_affected()
                 }
                 Self::Postgres(tx) => {
                     run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, execute)?.rows_affected()
@@ -308,17 +336,16 @@ impl Tx {
     /// As the database reports them.
     pub async fn write(&mut self, mut all: Vec<Rows>) -> Result<u64> {
         all.retain(|rows| !rows.rows.is_empty());
-        let Some(most) = all.iter().map(|rows| rows.rows.len()).max() else { return Ok(0) };
-        if matches!(self, Self::Sqlite(_)) && most <= MOST_ROWS {
-            let (sql, params) = rows::together(all, padded(most));
+        if let (Self::Sqlite(_), Some(size)) = (&*self, rows::common_size(&all)) {
+            let (sql, params) = rows::together(all, size);
             return self.execute_with(Sql::Owned(sql), params).await;
         }
         let mut touched = 0;
         for mut rows in all {
             while !rows.rows.is_empty() {
                 let (sql, params) = match self {
-                    Self::Sqlite(_) => rows::together(vec![rows.piece(MOST_ROWS)], MOST_ROWS),
-                    Self::Postgres(_) => rows.piece(largest_piece(rows.rows.len())).in_place(),
+                    Self::Sqlite(_) => rows::together(vec![rows.piece(rows::MOST_ROWS)], rows::MOST_ROWS),
+                    Self::Postgres(_) => rows.piece(rows::largest_piece(rows.rows.len())).in_place(),
                 };
                 touched += self.execute_with(Sql::Owned(sql), params).await?;
             }
@@ -332,7 +359,7 @@ impl Tx {
     /// As the database reports them.
     pub async fn fetch_in(&mut self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
         let mut rows = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(MOST_ROWS) {
+        for chunk in keys.chunks(rows::MOST_ROWS) {
             let (sql, params) = with_keys(head, chunk);
             rows.extend(self.fetch_all(sql, &params).await?);
         }
@@ -344,9 +371,26 @@ impl Tx {
     /// # Errors
     /// After an error it is unknown whether the transaction took effect.
     pub async fn commit(self) -> Result<()> {
+        self.write_and_commit(Vec::new()).await
+    }
+
+    /// [`Tx::write`] and [`Tx::commit`]; on SQLite a batch that is not large takes one hand-over.
+    ///
+    /// # Errors
+    /// As [`Tx::commit`].
+    pub async fn write_and_commit(mut self, mut all: Vec<Rows>) -> Result<()> {
+        let size = rows::common_size(&all);
+        if size.is_none() {
+            self.write(std::mem::take(&mut all)).await?;
+        }
         let commit = async {
             match self {
-                Self::Sqlite(tx) => tx.commit().await?,
+                Self::Sqlite(mut tx) => {
+                    let (sql, params) = rows::together(all, size.unwrap_or_default());
+                    let sql = AssertSqlSafe(sql + COMMIT);
+                    run!(tx.connection()?, SqliteArguments, sql, params, execute)?;
+                    tx.ended();
+                }
                 Self::Postgres(tx) => tx.commit().await?,
             }
             Ok(())
@@ -354,32 +398,37 @@ impl Tx {
         bounded("database.commit", STEP_PATIENCE, commit).await
     }
 
+    /// Leaves everything as it was.
+    ///
+    /// # Errors
+    /// The database; it does not take effect then either.
+    pub async fn roll_back(self) -> Result<()> {
+        let undo = async {
+            match self {
+                Self::Sqlite(mut tx) => {
+                    run!(tx.connection()?, SqliteArguments, ROLL_BACK, NOTHING, execute)?;
+                    tx.ended();
+                }
+                Self::Postgres(tx) => tx.rollback().await?,
+            }
+            Ok(())
+        };
+        bounded("database.rollback", STEP_PATIENCE, undo).await
+    }
+
     /// Runs a script of several statements without parameters.
     async fn script(&mut self, sql: &'static str) -> Result<()> {
         match self {
-            Self::Sqlite(tx) => _ = (&mut **tx).execute(sqlx::raw_sql(sql)).await?,
+            Self::Sqlite(tx) => _ = tx.connection()?.execute(sqlx::raw_sql(sql)).await?,
             Self::Postgres(tx) => _ = (&mut **tx).execute(sqlx::raw_sql(sql)).await?,
         }
         Ok(())
     }
 }
 
-/// Rows or keys in one statement at most.
-const MOST_ROWS: usize = 128;
-
-/// The number of rows or keys of the smallest statement that takes so many.
-fn padded(count: usize) -> usize {
-    [1, 2, 4, 8, 16, 32, 48, 64, 96].into_iter().find(|size| count <= *size).unwrap_or(MOST_ROWS)
-}
-
-/// The number of rows of the largest statement that so many fill.
-fn largest_piece(count: usize) -> usize {
-    [64, 16, 4].into_iter().find(|size| *size <= count).unwrap_or(1)
-}
-
 /// A list of keys, filled up by repeating the last.
 fn with_keys(head: &str, keys: &[Arg]) -> (Sql, Vec<Arg>) {
-    let size = padded(keys.len());
+    let size = rows::padded(keys.len());
     let mut params = keys.to_vec();
     if let Some(last) = keys.last() {
         params.resize(size, last.clone());

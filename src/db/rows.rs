@@ -2,6 +2,19 @@
 
 use super::Arg;
 
+/// Rows or keys in one statement at most.
+pub(super) const MOST_ROWS: usize = 128;
+
+/// The number of rows or keys of the smallest statement that takes so many.
+pub(super) fn padded(count: usize) -> usize {
+    [1, 2, 4, 8, 16, 32, 48, 64, 96].into_iter().find(|size| count <= *size).unwrap_or(MOST_ROWS)
+}
+
+/// The number of rows of the largest statement that so many fill.
+pub(super) fn largest_piece(count: usize) -> usize {
+    [64, 16, 4].into_iter().find(|size| *size <= count).unwrap_or(1)
+}
+
 /// Rows for one table.
 #[derive(Clone, Debug)]
 pub struct Rows {
@@ -29,11 +42,17 @@ impl Rows {
     }
 }
 
+/// The size of statements that one text can take all of these rows with; `None` where there are too many.
+pub(super) fn common_size(all: &[Rows]) -> Option<usize> {
+    let most = all.iter().map(|rows| rows.rows.len()).max().unwrap_or_default();
+    (most <= MOST_ROWS).then(|| padded(most))
+}
+
 /// One text of a statement for each table, for SQLite: it takes as many rows as `size` says, or one; what is lacking is
 /// filled up with rows of NULL, which it leaves out again.
 pub(super) fn together(all: Vec<Rows>, size: usize) -> (String, Vec<Arg>) {
     let (mut sql, mut params) = (String::new(), Vec::new());
-    for Rows { head, rows, tail } in all {
+    for Rows { head, rows, tail } in all.into_iter().filter(|rows| !rows.rows.is_empty()) {
         let columns = rows.first().map_or(0, Vec::len);
         let size = if rows.len() == 1 { 1 } else { size };
         let values = vec![question_marks(columns); size].join(",");

@@ -1,17 +1,19 @@
 //! The one writer: takes everything that waits, commits it as one transaction, answers everybody.
 
 use std::collections::HashMap;
+use std::iter::once;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::recent::Recent;
 use super::{Body, Entry, Kind};
 use crate::clock::{Clock, from_micros};
-use crate::db::{Arg, Db, Error as DbError, Rows, Sql, Tx};
+use crate::db::{Arg, Ask, Db, Error as DbError, Row, Rows, Sql, Tx};
 use crate::evidence::Frontier;
 use crate::fault;
 use crate::health::caught;
@@ -58,12 +60,18 @@ pub struct Receipt {
 /// Keeps tables that follow from entries, in the transaction that appends them.
 #[async_trait]
 pub trait Projection: Send + Sync {
-    /// Takes a batch in, and gives the rows that are to be written with it. They must be the same whatever the batches
+    /// What it has to know before it takes entries in; it is asked together with what the journal itself asks.
+    fn ask(&self, entries: &[NewEntry]) -> Vec<Ask> {
+        let _ = entries;
+        Vec::new()
+    }
+
+    /// Takes a batch in, with the rows for each question, and gives the rows that are to be written with it. They must be the same whatever the batches
     /// were.
     ///
     /// # Errors
     /// [`ProjectionError::Entry`] where one entry can't be taken in: that entry is appended as quarantined instead.
-    async fn apply(&self, tx: &mut Tx, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError>;
+    async fn apply(&self, tx: &mut Tx, known: Vec<Vec<Row>>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError>;
 
     /// The batch that was applied last is durable. Not told where the answer of the database was lost.
     fn committed(&self) {}
@@ -95,11 +103,13 @@ type Outcome = Result<Receipt, Arc<DbError>>;
 
 struct Job {
     entries: Vec<NewEntry>,
-    answer: oneshot::Sender<Result<Vec<Receipt>, AppendError>>,
-    _room: OwnedSemaphorePermit,
+    answer: Answer,
+    room: OwnedSemaphorePermit,
 }
 
-/// A handle on the journal; cheap to clone. The writer task ends when the last handle is gone.
+type Answer = oneshot::Sender<Result<Vec<Receipt>, AppendError>>;
+
+/// A handle on the journal; cheap to clone. The writer ends when the last handle is gone.
 #[derive(Clone)]
 pub struct Journal {
     pub(super) db: Db,
@@ -114,9 +124,14 @@ pub struct Journal {
 type UnderWay = Arc<Mutex<Option<Instant>>>;
 
 impl Journal {
-    /// Starts the writer task.
-    #[must_use]
-    pub fn start(db: Db, clock: Clock, projections: Vec<Arc<dyn Projection>>) -> Self {
+    /// Starts the writer, on a thread of its own: everybody waits for it, so it must not wait in one queue with them.
+    ///
+    /// # Errors
+    /// The operating system gives no more threads.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(db: Db, clock: Clock, projections: Vec<Arc<dyn Projection>>) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_APPENDS);
         let size = watch::Sender::new(0);
         let (recent, under_way) = (Recent::default(), UnderWay::default());
@@ -127,9 +142,11 @@ impl Journal {
             recent: recent.clone(),
             size: size.clone(),
             under_way: Arc::clone(&under_way),
+            askers: Handle::current(),
         };
-        tokio::spawn(writer.run(jobs));
-        Self { db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), recent, size, under_way }
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run(jobs)))?;
+        Ok(Self { db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), recent, size, under_way })
     }
 
     /// Appends entries, together and in this order; returns when they are durable.
@@ -140,7 +157,7 @@ impl Journal {
     pub async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<Receipt>, AppendError> {
         let room = Arc::clone(&self.room).acquire_many_owned(kib(&entries)).await;
         let (answer, done) = oneshot::channel();
-        let job = Job { entries, answer, _room: room.map_err(|_| AppendError::Stopped)? };
+        let job = Job { entries, answer, room: room.map_err(|_| AppendError::Stopped)? };
         self.queue.send(job).await.map_err(|_| AppendError::Stopped)?;
         done.await.map_err(|_| AppendError::Stopped)?
     }
@@ -152,7 +169,7 @@ impl Journal {
     pub async fn try_append(&self, entries: Vec<NewEntry>) -> Result<Vec<Receipt>, AppendError> {
         let room = Arc::clone(&self.room).try_acquire_many_owned(kib(&entries));
         let (answer, done) = oneshot::channel();
-        let job = Job { entries, answer, _room: room.map_err(|_| AppendError::QueueFull)? };
+        let job = Job { entries, answer, room: room.map_err(|_| AppendError::QueueFull)? };
         self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => AppendError::Stopped,
@@ -199,6 +216,8 @@ struct Writer {
     recent: Recent,
     size: watch::Sender<u64>,
     under_way: UnderWay,
+    /// Where those run who wait for an answer.
+    askers: Handle,
 }
 
 impl Writer {
@@ -206,12 +225,19 @@ impl Writer {
         let mut batch = Vec::new();
         while jobs.recv_many(&mut batch, BATCH_ENTRIES).await > 0 {
             self.is_under_way(Some(Instant::now()));
-            let entries: Vec<NewEntry> = batch.iter_mut().flat_map(|job| job.entries.clone()).collect();
+            let (mut entries, mut askers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+            for job in batch.drain(..) {
+                askers.push((job.entries.len(), job.answer, job.room));
+                entries.extend(job.entries);
+            }
             metrics::histogram!("callvault_journal_batch_entries").record(entries.len() as f64);
             fault::point("journal.taken");
             let outcomes = self.append(&entries).await;
-            answer(std::mem::take(&mut batch), outcomes);
-            fault::point("journal.answered");
+            // Waking everybody is not this thread's work: the next batch waits.
+            self.askers.spawn(async move {
+                answer(askers, outcomes);
+                fault::point("journal.answered");
+            });
             self.is_under_way(None);
         }
     }
@@ -294,14 +320,24 @@ impl Writer {
         caught(self.transaction(entries, since)).await.unwrap_or(Err(ProjectionError::Panicked))
     }
 
+    /// Begins with the questions of all: the rows of the head, and for each projection those for its questions.
+    async fn begin(&self, entries: &[NewEntry]) -> Result<(Tx, Vec<Row>, Vec<Vec<Vec<Row>>>), DbError> {
+        let asked: Vec<Vec<Ask>> = self.projections.iter().map(|projection| projection.ask(entries)).collect();
+        let counts: Vec<usize> = asked.iter().map(Vec::len).collect();
+        let (tx, answers) = self.db.begin_with(once(HEAD).chain(asked.into_iter().flatten()).collect()).await?;
+        let mut answers = answers.into_iter();
+        let first = answers.next().unwrap_or_default();
+        Ok((tx, first, counts.into_iter().map(|count| answers.by_ref().take(count).collect()).collect()))
+    }
+
     async fn transaction(
         &self,
         entries: &[NewEntry],
         since: &mut Option<u64>,
     ) -> Result<Vec<Receipt>, ProjectionError> {
-        let mut tx = self.db.begin().await?;
+        let (mut tx, first, answers) = self.begin(entries).await?;
         fault::point("journal.begun");
-        let (mut frontier, last_at) = head(&mut tx).await?;
+        let (mut frontier, last_at) = head(first.first())?;
         let known = match *since {
             Some(since) => appended_since(&mut tx, since).await?,
             None => HashMap::new(),
@@ -344,6 +380,7 @@ impl Writer {
             appended.push(Appended { entry, body: Arc::clone(&new.body.bytes) });
         }
         if appended.is_empty() {
+            tx.roll_back().await?;
             return Ok(receipts);
         }
         let mut written = vec![
@@ -351,14 +388,11 @@ impl Writer {
             Rows { head: "insert into journal_bodies (seq, salt, body)", rows: bodies, tail: "" },
             new_head(&frontier, at),
         ];
-        for projection in &self.projections {
-            written.extend(projection.apply(&mut tx, &appended).await?);
+        for (projection, known) in self.projections.iter().zip(answers) {
+            written.extend(projection.apply(&mut tx, known, &appended).await?);
         }
         fault::point("journal.projected");
-        tx.write(written).await?;
-        fault::point("journal.inserted");
-        fault::point("journal.commit");
-        tx.commit().await?;
+        tx.write_and_commit(written).await?;
         fault::point("journal.committed");
         self.recent.push(&appended);
         self.projections.iter().for_each(|projection| projection.committed());
@@ -379,13 +413,14 @@ fn row_of(entry: &Entry, canonical: String, leaf: &[u8]) -> Vec<Arg> {
     ]
 }
 
-/// The tree at the journal's end, and when its last entry was appended; nobody else appends until this transaction ends.
-async fn head(tx: &mut Tx) -> Result<(Frontier, Timestamp), DbError> {
-    let sql = Sql::Split {
-        sqlite: "select size, at, frontier from journal_head where id = 1",
-        postgres: "select size, at, frontier from journal_head where id = 1 for update",
-    };
-    let row = tx.fetch_optional(sql, &[]).await?;
+/// Nobody else appends until the transaction ends that asks it.
+const HEAD: Ask = Ask::Plain(Sql::Split {
+    sqlite: "select size, at, frontier from journal_head where id = 1",
+    postgres: "select size, at, frontier from journal_head where id = 1 for update",
+});
+
+/// The tree at the journal's end, and when its last entry was appended.
+fn head(row: Option<&Row>) -> Result<(Frontier, Timestamp), DbError> {
     let row = row.ok_or_else(|| DbError::Damaged("the journal's head row is missing".into()))?;
     let size = u64::try_from(row.int("size")?).unwrap_or_default();
     let frontier = Frontier::from_bytes(size, &row.bytes("frontier")?)
@@ -414,12 +449,12 @@ async fn appended_since(tx: &mut Tx, size: u64) -> Result<HashMap<Vec<u8>, u64>,
 }
 
 /// Tells each asker what became of its own entries.
-fn answer(batch: Vec<Job>, outcomes: Vec<Outcome>) {
+fn answer(askers: Vec<(usize, Answer, OwnedSemaphorePermit)>, outcomes: Vec<Outcome>) {
     let mut outcomes = outcomes.into_iter();
-    for job in batch {
-        let own: Result<Vec<Receipt>, Arc<DbError>> = outcomes.by_ref().take(job.entries.len()).collect();
+    for (count, asker, _room) in askers {
+        let own: Result<Vec<Receipt>, Arc<DbError>> = outcomes.by_ref().take(count).collect();
         // The asker may have hung up; the entries stand all the same.
-        let _ = job.answer.send(own.map_err(AppendError::Unavailable));
+        let _ = asker.send(own.map_err(AppendError::Unavailable));
     }
 }
 

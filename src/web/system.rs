@@ -128,8 +128,9 @@ async fn writable_journal(state: &WebState) -> std::result::Result<u64, String> 
         return Err(format!("the database has not taken the newest entries for {} s", held_up.as_secs()));
     }
     let look = async {
-        // Dropped at once: only that it could begin counts.
-        state.app.db.begin().await.map_err(|error| format!("the database can't be written: {error}"))?;
+        // Only that it could begin counts.
+        let begun = async { state.app.db.begin().await?.roll_back().await };
+        begun.await.map_err(|error| format!("the database can't be written: {error}"))?;
         state.app.journal.size().await.map_err(|error| error.to_string())
     };
     tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| Err("the database stays locked".into()))
