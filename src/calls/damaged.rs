@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::read::{Readable, Subjects};
+use super::read::{AS_STORED, Readable, Subjects};
 
 /// More are not named; who has so many knows already.
 const NAMED: usize = 1000;
@@ -81,7 +81,7 @@ impl Skipped {
     pub fn due(&self) -> Subjects {
         let due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
         let subjects = self.subjects.iter().filter(|_| due);
-        subjects.map(|subject| (subject.clone(), u64::MAX)).collect()
+        subjects.map(|subject| (subject.clone(), AS_STORED)).collect()
     }
 
     /// Takes in what became of a look.

@@ -19,5 +19,5 @@ pub use damaged::{DamagedRow, DamagedRows, Skipped};
 pub use due::{Lane, host_of, mend_queue};
 pub use facts::{Facts, Field, FlagFacts, FoldError, RecordingFacts, Stated, Value};
 pub use project::{CallProjection, Columns, RecordingRow};
-pub use read::{Calls, Readable, StoredCall, Subjects, Work};
+pub use read::{AS_STORED, Calls, Readable, StoredCall, Subjects, Work};
 pub use view::{Call, Customer, FlagView, RecordingState, RecordingView};

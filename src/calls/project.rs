@@ -37,12 +37,7 @@ impl Projection for CallProjection {
         vec![Ask::ByKeys { head: "select subject, facts from calls where subject in", keys }]
     }
 
-    async fn apply(
-        &self,
-        tx: &mut Tx,
-        known: Vec<Vec<Row>>,
-        batch: &[Appended],
-    ) -> Result<Vec<Rows>, ProjectionError> {
+    async fn apply(&self, tx: &mut Tx, known: Vec<Vec<Row>>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
         let mut touched: BTreeMap<&str, Vec<&Appended>> = BTreeMap::new();
         for appended in batch {
             if let Some(subject) = &appended.entry.subject

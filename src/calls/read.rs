@@ -20,8 +20,11 @@ pub struct Calls {
     recent: RecentCalls,
 }
 
-/// Calls by their keys, each with the last entry that speaks of it; `u64::MAX` for one that has to be read as it is stored.
+/// Calls by their keys, each with the last entry that speaks of it; [`AS_STORED`] for one that has to be read back.
 pub type Subjects = BTreeMap<String, u64>;
+
+/// No entry has this number.
+pub const AS_STORED: u64 = u64::MAX;
 
 /// What could be read of what was asked for.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +85,8 @@ impl Calls {
         Ok(self.readable(&self.db.fetch_in("select subject, facts from calls where subject in", &keys).await?))
     }
 
-    /// The facts of calls, each with what the entry says that stands beside its key; else as [`Calls::facts_of`].
+    /// The facts of calls, with what the entries say that stand beside their keys, which this process may have in memory;
+    /// else as [`Calls::facts_of`].
     ///
     /// # Errors
     /// The database.

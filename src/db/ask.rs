@@ -20,11 +20,7 @@ pub enum Ask {
 }
 
 /// Asks all in one hand-over, after a statement without rows; the rows for each question.
-pub(super) async fn together(
-    connection: &mut SqliteConnection,
-    first: &str,
-    asked: Vec<Ask>,
-) -> Result<Vec<Vec<Row>>> {
+pub(super) async fn together(connection: &mut SqliteConnection, first: &str, asked: Vec<Ask>) -> Result<Vec<Vec<Row>>> {
     let (mut sql, mut arguments) = (format!("{first};"), SqliteArguments::default());
     let mut rows: Vec<Vec<Row>> = asked.iter().map(|_| Vec::new()).collect();
     // To which question each statement belongs.
@@ -55,8 +51,9 @@ pub(super) async fn together(
             Either::Left(_) => done += 1,
             // The first statement has none.
             Either::Right(row) => {
-                let owner = owners.get(done - 1).and_then(|owner| rows.get_mut(*owner));
-                owner.map(|rows| rows.push(Row::Sqlite(row)));
+                if let Some(rows) = owners.get(done - 1).and_then(|owner| rows.get_mut(*owner)) {
+                    rows.push(Row::Sqlite(row));
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rules::{Finding, Rule, evaluate};
 use crate::calls::records::FlagRecord;
-use crate::calls::{Calls, DamagedRow, Facts, Skipped, Subjects};
+use crate::calls::{AS_STORED, Calls, DamagedRow, Facts, Skipped, Subjects};
 use crate::clock::{AHEAD, Clock};
 use crate::config::FlagThresholds;
 use crate::db::{Arg, Db, Error as DbError};
@@ -44,6 +44,14 @@ pub enum EvaluatorError {
     Json(#[from] serde_json::Error),
 }
 
+/// How far an evaluator got.
+#[derive(Debug, Default)]
+pub struct Followed {
+    /// Where this run left the cursor.
+    next: Option<u64>,
+    skipped: Skipped,
+}
+
 /// Raises and resolves flags.
 pub struct Evaluator {
     pub db: Db,
@@ -58,7 +66,7 @@ pub struct Evaluator {
 impl Evaluator {
     /// Runs until cancelled.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
-        let (mut grown, mut skipped) = (self.journal.watch(), Skipped::default());
+        let (mut grown, mut followed) = (self.journal.watch(), Followed::default());
         let shortest = self.thresholds.call_overdue.min(self.thresholds.recording_overdue);
         let mut tick = tokio::time::interval((shortest / 4).clamp(Duration::from_millis(250), Duration::from_secs(30)));
         let mut again = tokio::time::interval(LOOK_AGAIN);
@@ -70,9 +78,9 @@ impl Evaluator {
                 _ = again.tick() => self.look_at_damage().await,
                 _ = grown.changed() => {
                     tokio::time::sleep(GATHER).await;
-                    self.follow(&mut skipped).await
+                    self.follow(&mut followed).await
                 }
-                () = tokio::time::sleep(POLL) => self.follow(&mut skipped).await,
+                () = tokio::time::sleep(POLL) => self.follow(&mut followed).await,
             };
             match outcome {
                 Ok(()) => self.health.clear("flags"),
@@ -89,10 +97,16 @@ impl Evaluator {
     ///
     /// # Errors
     /// Database or journal; nothing is skipped then.
-    pub async fn follow(&self, skipped: &mut Skipped) -> Result<(), EvaluatorError> {
+    pub async fn follow(&self, followed: &mut Followed) -> Result<(), EvaluatorError> {
         loop {
             let from = self.cursor().await?;
-            let steps = self.journal.steps(from, STEP).await?;
+            // Where somebody moved the cursor, or it is from a run before this one, everything is read as it is stored.
+            let in_step = followed.next == Some(from);
+            let steps = match in_step {
+                true => self.journal.next_steps(from, STEP).await?,
+                false => self.journal.steps(from, STEP).await?,
+            };
+            let skipped = &mut followed.skipped;
             let mut subjects = skipped.due();
             let Some(last) = steps.last() else {
                 if !subjects.is_empty() {
@@ -101,10 +115,12 @@ impl Evaluator {
                 return Ok(());
             };
             let next = last.seq + 1;
-            subjects.extend(self.calls.subjects(&steps));
+            let told = self.calls.subjects(&steps).into_iter();
+            subjects.extend(told.map(|(subject, seq)| (subject, if in_step { seq } else { AS_STORED })));
             self.judge_these(subjects, skipped).await?;
             fault::point("flags.judged");
             self.db.execute(ADVANCE, &[Arg::Int(next.cast_signed())]).await?;
+            followed.next = Some(next);
         }
     }
 

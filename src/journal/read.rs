@@ -73,15 +73,24 @@ impl Journal {
         self.db.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
     }
 
+    /// [`Journal::steps`] for whoever has taken in all before `from` just now: what this process itself appended is not
+    /// read back.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn next_steps(&self, from: u64, limit: u64) -> Result<Vec<Step>> {
+        match self.recent.from(from, limit) {
+            Some(steps) => Ok(steps),
+            None => self.steps(from, limit).await,
+        }
+    }
+
     /// Up to `limit` entries with `seq` at or after `from`, without their bodies: for whoever follows the journal. An
     /// entry that does not read back holds nobody up: it is told as one of no kind, with the subject of its row.
     ///
     /// # Errors
     /// The database.
     pub async fn steps(&self, from: u64, limit: u64) -> Result<Vec<Step>> {
-        if let Some(steps) = self.recent.from(from, limit) {
-            return Ok(steps);
-        }
         // A row beyond the end must not carry anybody's cursor there.
         let sql = "select seq, entry, subject from journal where seq >= $1
                    and seq < (select size from journal_head where id = 1) order by seq limit $2";

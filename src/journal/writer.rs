@@ -392,6 +392,7 @@ impl Writer {
             written.extend(projection.apply(&mut tx, known, &appended).await?);
         }
         fault::point("journal.projected");
+        fault::point("journal.commit");
         tx.write_and_commit(written).await?;
         fault::point("journal.committed");
         self.recent.push(&appended);

@@ -165,7 +165,7 @@ impl Follower {
     ) -> Result<Option<u64>, FollowError> {
         let (mut next, mut subjects) = (cursor, skipped.due());
         loop {
-            let steps = self.journal.steps(next, STEP).await?;
+            let steps = self.journal.next_steps(next, STEP).await?;
             let Some(last) = steps.last() else { break };
             next = last.seq + 1;
             for step in steps.iter().filter(|step| step.kind == Some(Kind::IndexRebuildRequested)) {

@@ -22,7 +22,7 @@ use crate::app::App;
 use system::LastReadiness;
 
 pub use connections::{Limits, serve};
-pub use router::router;
+pub use router::{router, ruled};
 
 /// What every handler can reach; cheap to clone.
 #[derive(Clone)]

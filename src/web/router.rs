@@ -31,7 +31,13 @@ pub fn router(state: WebState) -> Router {
         .merge(pages::router())
         .fallback(pages::nothing_here)
         .method_not_allowed_fallback(pages::not_with_this_method);
-    all.layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+    ruled(all).with_state(state)
+}
+
+/// What holds for every route: limits, time, headers, and a count of what it took.
+pub fn ruled(routes: Router<WebState>) -> Router<WebState> {
+    routes
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(answer_in_time))
         .layer(middleware::from_fn(measure))
         .layer(middleware::from_fn(survive))
@@ -39,7 +45,6 @@ pub fn router(state: WebState) -> Router {
         .layer(fixed_header(header::REFERRER_POLICY, "same-origin"))
         .layer(fixed_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .with_state(state)
 }
 
 fn fixed_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

@@ -13,7 +13,6 @@ use crate::scenario::{Deliveries, SETTINGS, finish, outcome, tail};
 pub const POINTS: &[&str] = &[
     "journal.taken",
     "journal.begun",
-    "journal.inserted",
     "journal.projected",
     "journal.commit",
     "journal.committed",
