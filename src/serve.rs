@@ -5,7 +5,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -127,7 +127,7 @@ async fn prepare(
     });
     let tracker = TaskTracker::new();
     let cancel = || shutdown.clone();
-    let (metrics, looked_at) = (metrics.clone(), Arc::clone(app));
+    let (metrics, looked_at, written) = (metrics.clone(), Arc::clone(app), Arc::clone(app));
     let supervised = |name, start: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>| {
         supervise(app.health.clone(), name, shutdown.clone(), start)
     };
@@ -144,8 +144,29 @@ async fn prepare(
     let token = cancel();
     run("listener", Box::new(move || hear_of_other_writers(Arc::clone(&looked_at), token.clone()).boxed()));
     let token = cancel();
+    run("log shortener", Box::new(move || shorten_log(Arc::clone(&written), token.clone()).boxed()));
+    let token = cancel();
     run("metrics", Box::new(move || keep_metrics_small(metrics.clone(), token.clone()).boxed()));
     Ok(tracker)
+}
+
+/// Keeps the database's log short where much is written, and empty where nothing is.
+async fn shorten_log(app: Arc<App>, shutdown: CancellationToken) {
+    const LOOK_EVERY: Duration = Duration::from_millis(250);
+    const MANY_ENTRIES: u64 = 500;
+    const AT_LATEST: Duration = Duration::from_secs(10);
+    let (written, mut until, mut at) = (app.journal.watch(), 0, Instant::now());
+    while tokio::time::timeout(LOOK_EVERY, shutdown.cancelled()).await.is_err() {
+        let size = *written.borrow();
+        let news = size.saturating_sub(until);
+        if news == 0 || (news < MANY_ENTRIES && at.elapsed() < AT_LATEST) {
+            continue;
+        }
+        if let Err(error) = app.db.shorten_log().await {
+            tracing::warn!(%error, "the database's log can't be shortened at the moment");
+        }
+        (until, at) = (size, Instant::now());
+    }
 }
 
 /// Commands append to the journal beside the server; this wakes whoever follows it.

@@ -8,11 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::records::{AnalysisRecord, ArchiveReceipt, FailureRecord, FlagRecord, Intent, RetryRecord};
+use super::stated::{Field, Stated, Value, Values};
 use crate::intake::{self, CallEvent, CallFields, Event, Status};
 use crate::journal::{Entry, Kind};
-
-/// Different values of one field that are kept; a sender that states more is lying about something.
-const MAX_VALUES: usize = 16;
 
 /// Why an entry could not be taken in.
 #[derive(Debug, thiserror::Error)]
@@ -23,57 +21,6 @@ pub enum FoldError {
     NotACall(&'static str),
     #[error("a {0} entry speaks of a recording that no event named")]
     UnknownRecording(&'static str),
-}
-
-/// One stated value. Ordered by the weight of the event that stated it, then by itself: the greatest is shown.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Stated {
-    rank: u8,
-    pub value: Value,
-}
-
-impl Stated {
-    /// A number that an event of some weight stated.
-    #[must_use]
-    pub fn number(rank: u8, value: i64) -> Self {
-        Self { rank, value: Value::Number(value) }
-    }
-}
-
-/// Numbers compare as numbers.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Value {
-    Number(i64),
-    Text(String),
-}
-
-/// What a call may state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Field {
-    Channel,
-    Direction,
-    WabaNumber,
-    ChatId,
-    ChatMessageId,
-    DeviceId,
-    CustomerId,
-    CustomerName,
-    CustomerNumber,
-    From,
-    To,
-    ChannelNumber,
-    Agent,
-    EndedBy,
-    RejectedBy,
-    FailedReason,
-    /// Microseconds.
-    StartedAt,
-    /// Microseconds.
-    EndedAt,
-    /// Seconds.
-    Duration,
 }
 
 /// What is known of one recording URL of a call. Of each kind of entry the one that counts is kept by its `seq`.
@@ -119,7 +66,7 @@ pub struct Facts {
     pub imported: bool,
     /// Those that events spoke for; empty means that the call was only mentioned.
     pub statuses: BTreeSet<Status>,
-    pub fields: BTreeMap<Field, BTreeSet<Stated>>,
+    pub fields: BTreeMap<Field, Values>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unreadable: BTreeSet<String>,
     /// By source, the SHA-256 of the URL.
@@ -219,12 +166,7 @@ impl Facts {
         ];
         for (field, value) in stated {
             let Some(value) = value else { continue };
-            let values = self.fields.entry(field).or_default();
-            values.insert(Stated { rank, value });
-            if values.len() > MAX_VALUES {
-                // Dropping the least keeps the greatest ones whatever the order of arrival.
-                values.pop_first();
-            }
+            self.fields.entry(field).or_default().insert(Stated { rank, value });
         }
     }
 

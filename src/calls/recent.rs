@@ -11,7 +11,7 @@ use super::facts::Facts;
 const KEPT: usize = 8192;
 const KEPT_BYTES: usize = 8 << 20;
 /// For how long: longer than followers let entries gather. What is older is read as it is stored, damage and all.
-const FOR: Duration = Duration::from_secs(2);
+const FOR: Duration = Duration::from_secs(1);
 
 /// Facts by the call's key; cheap to clone.
 #[derive(Clone, Debug, Default)]

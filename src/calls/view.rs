@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::facts::{Facts, Field, FlagFacts, RecordingFacts, Value};
+use super::facts::{Facts, FlagFacts, RecordingFacts};
+use super::stated::{Field, Value};
 use crate::clock::from_micros;
 use crate::intake::Status;
 
@@ -223,7 +224,7 @@ impl Facts {
 
     #[must_use]
     pub fn text(&self, field: Field) -> Option<String> {
-        match &self.fields.get(&field)?.last()?.value {
+        match self.fields.get(&field)?.greatest()? {
             Value::Text(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
         }
@@ -231,7 +232,7 @@ impl Facts {
 
     #[must_use]
     pub fn number(&self, field: Field) -> Option<i64> {
-        match self.fields.get(&field)?.last()?.value {
+        match *self.fields.get(&field)?.greatest()? {
             Value::Number(number) => Some(number),
             Value::Text(_) => None,
         }

@@ -62,6 +62,18 @@ impl Db {
         Ok(Self::Postgres(pool))
     }
 
+    /// Moves what SQLite's write-ahead log holds into the file, beside whoever writes and reads, and as far as they let it.
+    /// Otherwise the transaction that finds the log long does all of it, and whoever waits for that one waits.
+    ///
+    /// # Errors
+    /// The database; nothing is lost then.
+    pub async fn shorten_log(&self) -> Result<()> {
+        if let Self::Sqlite { .. } = self {
+            self.fetch_all("pragma wal_checkpoint(passive)", &[]).await?;
+        }
+        Ok(())
+    }
+
     /// Closes every connection; on SQLite this folds the write-ahead log into the file.
     pub async fn close(&self) {
         match self {
