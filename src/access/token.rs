@@ -147,7 +147,15 @@ impl Access {
 
     async fn append(&self, kind: Kind, name: &str, actor: &str, body: Body) -> Result<(), TokenError> {
         let subject = Some(format!("token:{name}"));
-        let entry = NewEntry { kind, actor: actor.to_owned(), subject, body, received_at: None, reason: None };
+        let entry = NewEntry {
+            kind,
+            actor: actor.to_owned(),
+            subject,
+            body,
+            received_at: None,
+            reason: None,
+            understood: None,
+        };
         self.journal.append(vec![entry]).await?;
         Ok(())
     }
@@ -228,7 +236,7 @@ pub struct TokenProjection;
 #[async_trait]
 impl Projection for TokenProjection {
     async fn apply(&self, tx: &mut Tx, _: Vec<Vec<Row>>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
-        for Appended { entry, body } in batch {
+        for Appended { entry, body, .. } in batch {
             let unreadable = |error: serde_json::Error| ProjectionError::Entry(error.to_string());
             let at = Arg::Int(entry.at.as_microsecond());
             match entry.kind {

@@ -143,6 +143,7 @@ impl Archive {
             body: Body::of_json(record)?,
             received_at: None,
             reason: None,
+            understood: None,
         };
         self.journal.append(vec![entry]).await?;
         Ok(())

@@ -45,6 +45,7 @@ pub async fn retry(
                     body: Body::of_json(&record)?,
                     received_at: None,
                     reason: None,
+                    understood: None,
                 });
             }
             RecordingState::Pending => {

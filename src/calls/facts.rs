@@ -82,22 +82,29 @@ impl Facts {
     /// # Errors
     /// The body is not what the entry's kind promises. The facts are then as they were.
     pub fn fold(facts: Option<Self>, entry: &Entry, body: &[u8]) -> Result<Self, FoldError> {
-        let kind = entry.kind.as_str();
         match entry.kind {
             Kind::WebhookReceived | Kind::WebhookImported => {
-                let Ok(Event::Call(event)) = intake::understand(body) else { return Err(FoldError::NotACall(kind)) };
-                let mut facts = facts.unwrap_or_else(|| Self::first(&event.call_id, entry));
-                facts.touch(entry);
-                facts.take_event(&event, entry);
-                Ok(facts)
+                Self::fold_event(facts, entry, intake::understand(body).ok().as_ref())
             }
             _ => {
-                let mut facts = facts.ok_or(FoldError::UnknownRecording(kind))?;
+                let mut facts = facts.ok_or(FoldError::UnknownRecording(entry.kind.as_str()))?;
                 facts.take_record(entry, body)?;
                 facts.touch(entry);
                 Ok(facts)
             }
         }
+    }
+
+    /// Takes a webhook in whose body was read already.
+    ///
+    /// # Errors
+    /// As [`Facts::fold`].
+    pub fn fold_event(facts: Option<Self>, entry: &Entry, event: Option<&Event>) -> Result<Self, FoldError> {
+        let Some(Event::Call(event)) = event else { return Err(FoldError::NotACall(entry.kind.as_str())) };
+        let mut facts = facts.unwrap_or_else(|| Self::first(&event.call_id, entry));
+        facts.touch(entry);
+        facts.take_event(event, entry);
+        Ok(facts)
     }
 
     fn first(call_id: &str, entry: &Entry) -> Self {

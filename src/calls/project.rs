@@ -52,7 +52,10 @@ impl Projection for CallProjection {
         for (subject, entries) in touched {
             let mut facts = known.remove(subject);
             for appended in entries {
-                let folded = Facts::fold(facts, &appended.entry, &appended.body);
+                let folded = match appended.understood.as_ref().and_then(|known| known.downcast_ref()) {
+                    Some(event) => Facts::fold_event(facts, &appended.entry, Some(event)),
+                    None => Facts::fold(facts, &appended.entry, &appended.body),
+                };
                 facts = Some(folded.map_err(|error| ProjectionError::Entry(error.to_string()))?);
             }
             if let Some(facts) = facts {

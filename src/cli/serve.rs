@@ -54,6 +54,7 @@ pub(super) async fn reindex(app: App) -> Outcome {
         body: Body::of_json(&serde_json::json!({}))?,
         received_at: None,
         reason: None,
+        understood: None,
     };
     app.journal.append(vec![entry]).await?;
     match DataDirLock::acquire(&app.config.data_dir, "(callvault reindex)") {

@@ -176,6 +176,7 @@ impl Evaluator {
                     body: Body::of_json(&record)?,
                     received_at: None,
                     reason: None,
+                    understood: None,
                 });
             }
         }

@@ -10,9 +10,11 @@ mod event;
 mod form;
 mod object;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::journal::{AppendError, Body, Journal, Kind, NewEntry, Receipt};
+use crate::journal::{AppendError, Body, Journal, Kind, NewEntry, Receipt, Understood};
 
 pub use doubletick::understand;
 pub use event::{CallEvent, CallFields, Channel, Direction, Event, Quarantine, Status, call_key, is_call_subject};
@@ -44,9 +46,9 @@ pub async fn receive(journal: &Journal, actor: &str, body: &[u8]) -> Result<Ackn
 /// The entry for a webhook's body, and why it is quarantined, if it is.
 #[must_use]
 pub fn entry(kind: Kind, actor: &str, body: &[u8], received_at: Option<Timestamp>) -> (NewEntry, Option<&'static str>) {
-    let (kind, subject, reason) = match understand(body) {
-        Ok(event) => (kind, event.subject(), None),
-        Err(quarantine) => (Kind::WebhookQuarantined, None, Some(quarantine.code())),
+    let (kind, subject, reason, understood) = match understand(body) {
+        Ok(event) => (kind, event.subject(), None, Some(Arc::new(event) as Understood)),
+        Err(quarantine) => (Kind::WebhookQuarantined, None, Some(quarantine.code()), None),
     };
     let entry = NewEntry {
         kind,
@@ -55,6 +57,7 @@ pub fn entry(kind: Kind, actor: &str, body: &[u8], received_at: Option<Timestamp
         body: Body::of_bytes(body),
         received_at,
         reason: reason.map(str::to_owned),
+        understood,
     };
     (entry, reason)
 }

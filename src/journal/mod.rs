@@ -14,4 +14,4 @@ mod writer;
 pub use body::{Body, SALT_BYTES};
 pub use entry::{Entry, Kind};
 pub use read::{Filter, Head, Record, Step, Stored, about_in, damage_in_row};
-pub use writer::{AppendError, Appended, Journal, NewEntry, Projection, ProjectionError, Receipt};
+pub use writer::{AppendError, Appended, Journal, NewEntry, Projection, ProjectionError, Receipt, Understood};

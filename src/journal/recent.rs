@@ -59,7 +59,7 @@ mod tests {
             body: [0; 32],
             reason: None,
         };
-        seqs.map(|seq| Appended { entry: entry(seq), body: Arc::from(&b"{}"[..]) }).collect()
+        seqs.map(|seq| Appended { entry: entry(seq), body: Arc::from(&b"{}"[..]), understood: None }).collect()
     }
 
     fn seqs(recent: &Recent, from: u64, limit: u64) -> Option<Vec<u64>> {

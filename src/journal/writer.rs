@@ -1,5 +1,6 @@
 //! The one writer: takes everything that waits, commits it as one transaction, answers everybody.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::iter::once;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,13 +41,19 @@ pub struct NewEntry {
     /// Only where the request reached us notably earlier than it is appended.
     pub received_at: Option<Timestamp>,
     pub reason: Option<String>,
+    /// What the body says, where whoever appends it has read it already; projections need not read it again.
+    pub understood: Option<Understood>,
 }
+
+/// The journal does not know what bodies mean.
+pub type Understood = Arc<dyn Any + Send + Sync>;
 
 /// An entry that was just appended, with its content, for projections.
 #[derive(Clone, Debug)]
 pub struct Appended {
     pub entry: Entry,
     pub body: Arc<[u8]>,
+    pub understood: Option<Understood>,
 }
 
 /// What the appender gets back, once the entry is durable.
@@ -377,7 +384,7 @@ impl Writer {
                 Arg::from(&new.body.salt[..]),
                 Arg::Bytes(Arc::clone(&new.body.bytes)),
             ]);
-            appended.push(Appended { entry, body: Arc::clone(&new.body.bytes) });
+            appended.push(Appended { entry, body: Arc::clone(&new.body.bytes), understood: new.understood.clone() });
         }
         if appended.is_empty() {
             tx.roll_back().await?;
