@@ -23,7 +23,7 @@ use crate::fault::{self, operation};
 use crate::health::caught;
 use crate::intake::call_key;
 use crate::journal::Kind;
-use crate::objects::StoreError;
+use crate::objects::{Examined, StoreError};
 
 /// New entries are let gather for so long: a look costs more than an entry, and most of them bring no recording.
 const GATHER: Duration = Duration::from_millis(50);
@@ -450,9 +450,10 @@ fn trouble(error: &ArchiveError) -> String {
 impl Archive {
     /// The object that an interrupted run stored under an intent: only if it holds the intended bytes, read back.
     async fn stored(&self, intent: &Intent) -> Result<Option<crate::objects::ObjectInfo>, ArchiveError> {
-        let Some(info) = self.store.head(&intent.object_key).await? else { return Ok(None) };
-        let bytes = self.store.get(&intent.object_key, info.version.as_deref(), None).await?;
-        if crate::objects::sha256_of(bytes).await? != intent.sha256 {
+        let Some(Examined { info, sha256, .. }) = self.store.examine(&intent.object_key, None).await? else {
+            return Ok(None);
+        };
+        if sha256 != intent.sha256 {
             return Ok(None);
         }
         // The lock may be what the interruption prevented.

@@ -15,6 +15,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pages of 4 KiB in the write-ahead log before they are moved into the file. Keys of calls land on pages at random; the
 /// longer the log, the more of them share a page by then.
 const WAL_PAGES: &str = "16384";
+/// Pages that the connection that writes keeps: less than zero counts KiB. Its keys land on pages at random.
+const WRITER_CACHE: &str = "-16384";
 /// Rows that wait between the thread that reads them and the task that takes them: fewer would wake each other in turn.
 const ROW_BUFFER: usize = 1024;
 /// Statements that a connection keeps: the few for many rows come in ten sizes each.
@@ -40,7 +42,7 @@ impl Db {
             .row_buffer_size(ROW_BUFFER)
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY_TIMEOUT);
-        let write = WriteConnection::new(options.clone());
+        let write = WriteConnection::new(options.clone().pragma("cache_size", WRITER_CACHE));
         // It makes the file, and tells what is wrong with it.
         write.lock().await?.ended();
         let read = SqlitePoolOptions::new().max_connections(SQLITE_READERS).test_before_acquire(false);

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use super::{ByteStream, Content, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use super::{ByteStream, Content, Examined, ObjectInfo, ObjectKey, ObjectStore, StoreError};
 use crate::fault::operation;
 
 /// A store whose n-th operation may fail, half-happen or hang.
@@ -22,16 +22,16 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
         operation("store.get", self.0.get(key, version, range)).await
     }
 
+    async fn examine(&self, key: &str, version: Option<&str>) -> Result<Option<Examined>, StoreError> {
+        operation("store.examine", self.0.examine(key, version)).await
+    }
+
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
         operation("store.head", self.0.head(key)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<ObjectInfo, StoreError>>, StoreError> {
         operation("store.list", self.0.list(prefix)).await
-    }
-
-    async fn flaws(&self, key: &str, sha256: &str) -> Result<Vec<String>, StoreError> {
-        operation("store.flaws", self.0.flaws(key, sha256)).await
     }
 
     async fn extend_retention(&self, key: &str, until: Timestamp) -> Result<(), StoreError> {

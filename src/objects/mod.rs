@@ -13,10 +13,8 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 #[cfg(feature = "failpoints")]
 pub use faulty::Faulty;
@@ -45,6 +43,16 @@ pub struct ObjectInfo {
     /// `None` where the lock is not written yet: such an object must be put again.
     pub retain_until: Option<Timestamp>,
     pub legal_hold: bool,
+}
+
+/// What there is to find out about an object as it lies in its store now.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    pub info: ObjectInfo,
+    /// Of the bytes, read back and never remembered; lower-case hex.
+    pub sha256: String,
+    /// What is wrong with how it is kept, in words, if those are its bytes.
+    pub flaws: Vec<String>,
 }
 
 /// An object's bytes as they stream from the store.
@@ -85,6 +93,9 @@ pub trait ObjectStore: Send + Sync {
     /// An object's bytes, whole or a range of them; the range must lie within its size.
     async fn get(&self, key: &str, version: Option<&str>, range: Option<Range<u64>>) -> Result<ByteStream, StoreError>;
 
+    /// Reads an object back, for verification; `None` if there is none.
+    async fn examine(&self, key: &str, version: Option<&str>) -> Result<Option<Examined>, StoreError>;
+
     /// What the store says of an object; `None` if there is none.
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError>;
 
@@ -92,25 +103,9 @@ pub trait ObjectStore: Send + Sync {
     /// [`StoreError::Stray`].
     async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<ObjectInfo, StoreError>>, StoreError>;
 
-    /// What is wrong with how an object is kept, in words, for verification: whatever its bytes are. `sha256` is what they
-    /// should be, in lower-case hex.
-    async fn flaws(&self, key: &str, sha256: &str) -> Result<Vec<String>, StoreError>;
-
     /// Moves the retain-until date to a later moment; the same moment changes nothing, an earlier one is refused.
     async fn extend_retention(&self, key: &str, until: Timestamp) -> Result<(), StoreError>;
 
     /// Places or lifts a legal hold.
     async fn set_legal_hold(&self, key: &str, on: bool) -> Result<(), StoreError>;
-}
-
-/// The SHA-256 of a stream, lower-case hex.
-///
-/// # Errors
-/// The stream breaks off.
-pub async fn sha256_of(mut bytes: ByteStream) -> std::io::Result<String> {
-    let mut hash = Sha256::new();
-    while let Some(chunk) = bytes.next().await {
-        hash.update(&chunk?);
-    }
-    Ok(hex::encode(hash.finalize()))
 }

@@ -1,8 +1,14 @@
 //! The tables of calls and recordings: every row folded again from the journal and compared.
 
+use futures_util::{StreamExt, stream};
+
 use super::{NAMED, Run, STEP, VerifyError};
-use crate::calls::{Columns, Facts, RecordingRow};
+use crate::app::App;
+use crate::calls::{Columns, Facts, RecordingRow, StoredCall};
 use crate::journal::Record;
+
+/// Calls that are looked at at the same time.
+const AT_ONCE: usize = 4;
 
 impl Run<'_> {
     pub(super) async fn calls(&mut self) -> Result<(), VerifyError> {
@@ -11,15 +17,18 @@ impl Run<'_> {
         let mut from = i64::MIN;
         loop {
             let rows = self.app.calls.stored(from, STEP).await?;
-            for row in &rows {
-                match &row.columns {
-                    Ok(columns) => self.call(columns).await?,
-                    Err(why) => self.damage(format!("call with first_seq {}", row.first_seq), why.as_str()),
-                }
+            // Several at once: each waits for the database most of the time.
+            let (app, size) = (self.app, self.size);
+            let (last, count) = (rows.last().map(|last| last.first_seq), rows.len() as u64);
+            let mut checks = stream::iter(rows).map(|row| check(app, size, row)).buffered(AT_ONCE);
+            while let Some(flaws) = checks.next().await {
                 self.report.calls += 1;
+                for (what, why) in flaws? {
+                    self.damage(what, why);
+                }
             }
-            self.progress.advance(rows.len() as u64);
-            let Some(next) = rows.last().and_then(|last| last.first_seq.checked_add(1)) else { break };
+            self.progress.advance(count);
+            let Some(next) = last.and_then(|last| last.checked_add(1)) else { break };
             from = next;
         }
         let journaled = self.app.journal.call_subjects(self.size).await?;
@@ -35,51 +44,65 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
 
-    async fn call(&mut self, row: &Columns) -> Result<(), VerifyError> {
-        let what = format!("call {}", row.call_id);
-        // A row is written with the entries that it follows from: all that were there when the check began are in it.
-        let stored = match self.app.calls.recording_rows(row.first_seq).await {
-            Err(error) if error.is_damage() => {
-                self.damage(what.as_str(), format!("its recordings can't be read: {error}"));
-                None
-            }
-            other => Some(other?),
-        };
-        let records =
-            self.app.journal.about(&row.subject, row.last_seq.cast_unsigned().max(self.size.saturating_sub(1))).await;
-        let records = match records {
-            Ok(records) => records,
-            Err(error) if error.is_damage() => {
-                self.damage(what, error.to_string());
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        match fold(&records) {
-            Ok(Some(facts)) => {
-                // The row's own word for it may be what was changed.
-                let what = format!("call {}", facts.call_id);
-                let expected = Columns::of(&facts, &row.subject)?;
-                if expected != *row {
-                    self.damage(
-                        what.as_str(),
-                        format!("its row does not say what the journal says: {}", differing(row, &expected)),
-                    );
-                }
-                // A row is read after its call: what is journaled in between shows as a newer state.
-                let now = self.app.calls.stored(row.first_seq, 1).await?;
-                let now = now.first().and_then(|now| now.columns.as_ref().ok());
-                let newer = now.is_some_and(|now| now.first_seq == row.first_seq && now.last_seq > row.last_seq);
-                if stored.is_some_and(|stored| RecordingRow::all_of(&facts) != stored) && !newer {
-                    self.damage(what, "its recordings do not say what the journal says");
-                }
-            }
-            Ok(None) => self.damage(what, "the journal knows nothing of it"),
-            Err(why) => self.damage(what, why),
-        }
-        Ok(())
+/// What is wrong with one call: what it is about, and why.
+type Flaws = Vec<(String, String)>;
+
+async fn check(app: &App, size: u64, row: StoredCall) -> Result<Flaws, VerifyError> {
+    match row.columns {
+        Ok(columns) => check_columns(app, size, &columns).await,
+        Err(why) => Ok(vec![(format!("call with first_seq {}", row.first_seq), why)]),
     }
+}
+
+/// `size` is that of the journal when the check began.
+async fn check_columns(app: &App, size: u64, row: &Columns) -> Result<Flaws, VerifyError> {
+    let (what, mut flaws) = (format!("call {}", row.call_id), Vec::new());
+    // A row is written with the entries that it follows from: all that were there when the check began are in it.
+    let stored = match app.calls.recording_rows(row.first_seq).await {
+        Err(error) if error.is_damage() => {
+            flaws.push((what.clone(), format!("its recordings can't be read: {error}")));
+            None
+        }
+        other => Some(other?),
+    };
+    let last = row.last_seq.cast_unsigned().max(size.saturating_sub(1));
+    let records = match app.journal.about(&row.subject, last).await {
+        Ok(records) => records,
+        Err(error) if error.is_damage() => {
+            flaws.push((what, error.to_string()));
+            return Ok(flaws);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let facts = match fold(&records) {
+        Ok(Some(facts)) => facts,
+        Ok(None) => {
+            flaws.push((what, "the journal knows nothing of it".into()));
+            return Ok(flaws);
+        }
+        Err(why) => {
+            flaws.push((what, why));
+            return Ok(flaws);
+        }
+    };
+    // The row's own word for it may be what was changed.
+    let what = format!("call {}", facts.call_id);
+    let expected = Columns::of(&facts, &row.subject)?;
+    if expected != *row {
+        let why = format!("its row does not say what the journal says: {}", differing(row, &expected));
+        flaws.push((what.clone(), why));
+    }
+    if stored.is_some_and(|stored| RecordingRow::all_of(&facts) != stored) {
+        // It was read after its call: what is journaled in between shows as a newer state.
+        let now = app.calls.stored(row.first_seq, 1).await?;
+        let now = now.first().and_then(|now| now.columns.as_ref().ok());
+        if !now.is_some_and(|now| now.first_seq == row.first_seq && now.last_seq > row.last_seq) {
+            flaws.push((what, "its recordings do not say what the journal says".into()));
+        }
+    }
+    Ok(flaws)
 }
 
 fn fold(records: &[Record]) -> Result<Option<Facts>, String> {

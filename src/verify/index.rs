@@ -14,7 +14,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 impl Run<'_> {
     pub(super) async fn index(&mut self) -> Result<(), VerifyError> {
         self.progress.begin("search index", self.report.calls);
-        let searcher = match self.caught_up().await {
+        let nobody_serves = DataDirLock::check_free(&self.app.config.data_dir).is_ok();
+        let searcher = match self.caught_up(nobody_serves).await {
             Ok(searcher) => searcher,
             // Nothing to find is found without an index.
             Err(VerifyError::Search(SearchError::Missing)) if self.report.calls == 0 => return Ok(()),
@@ -24,8 +25,7 @@ impl Run<'_> {
             }
             Err(error) => return Err(error),
         };
-        let nobody_writes = DataDirLock::check_free(&self.app.config.data_dir).is_ok();
-        match tokio::task::block_in_place(|| searcher.check(nobody_writes)) {
+        match tokio::task::block_in_place(|| searcher.check(nobody_serves)) {
             Ok(files) => {
                 for (file, why) in files {
                     self.damage(format!("search index file {file}"), format!("{why}: run callvault reindex"));
@@ -46,9 +46,8 @@ impl Run<'_> {
 
     /// The searcher once it has taken in what was journaled when the check began; where nobody serves it never will,
     /// and what it has not taken in yet is no damage.
-    async fn caught_up(&mut self) -> Result<std::sync::Arc<Searcher>, VerifyError> {
+    async fn caught_up(&mut self, nobody_serves: bool) -> Result<std::sync::Arc<Searcher>, VerifyError> {
         let searcher = self.app.search.searcher()?;
-        let nobody_serves = DataDirLock::check_free(&self.app.config.data_dir).is_ok();
         for _ in 0..PATIENCE {
             searcher.refresh()?;
             if searcher.cursor() >= self.size || nobody_serves {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Run, STEP, VerifyError};
 use crate::calls::Facts;
-use crate::objects::{ObjectStore, StoreError, sha256_of};
+use crate::objects::{Examined, ObjectStore, StoreError};
 
 /// What a receipt promises of one object.
 struct Promise {
@@ -129,10 +129,12 @@ async fn check(store: Arc<dyn ObjectStore>, promise: Promise) -> (Promise, Resul
 }
 
 async fn read_back(store: &dyn ObjectStore, promise: &Promise) -> Result<Kept, String> {
-    let words = |error: StoreError| error.to_string();
-    let info = store.head(&promise.key).await.map_err(words)?.ok_or("it is missing from the store")?;
-    let bytes = store.get(&promise.key, promise.version.as_deref(), None).await.map_err(words)?;
-    let sha256 = sha256_of(bytes).await.map_err(|error| format!("it can't be read: {error}"))?;
+    let examined = store.examine(&promise.key, promise.version.as_deref()).await;
+    let examined = examined.map_err(|error| match error {
+        StoreError::Io(error) => format!("it can't be read: {error}"),
+        other => other.to_string(),
+    })?;
+    let Examined { info, sha256, flaws } = examined.ok_or("it is missing from the store")?;
     if sha256 != promise.sha256 {
         return Err(format!("its SHA-256 is {sha256}, the receipt says {}", promise.sha256));
     }
@@ -145,6 +147,6 @@ async fn read_back(store: &dyn ObjectStore, promise: &Promise) -> Result<Kept, S
             Err(format!("its lock ends {until}, the receipt says {}", promise.retain_until))
         }
         Some(_) if info.legal_hold != promise.held => Err("its legal hold is not the journal's".into()),
-        Some(_) => Ok((info.size, store.flaws(&promise.key, &sha256).await.map_err(words)?)),
+        Some(_) => Ok((info.size, flaws)),
     }
 }
