@@ -18,7 +18,7 @@ const OPERATIONS: &[&str] = &[
     "database.commit",
     "store.put_new",
     "store.get",
-    "store.head",
+    "store.examine",
     "store.synced",
     "store.linked",
     "store.lock_staged",
