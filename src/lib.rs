@@ -8,7 +8,6 @@ pub mod fault;
 pub mod config;
 pub mod telemetry;
 pub mod health;
-pub mod background;
 
 pub mod db;
 pub mod evidence;

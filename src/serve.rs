@@ -17,7 +17,6 @@ use tokio_util::task::TaskTracker;
 use crate::access::TokenError;
 use crate::app::App;
 use crate::archiver::{Analyser, Archive, ArchiveError, Spool, Worker};
-use crate::background::Background;
 use crate::config::ConfigError;
 use crate::fault;
 use crate::flags::Evaluator;
@@ -65,9 +64,8 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
         store.clear_staging()?;
     }
     let app = Arc::new(app);
-    let background = Background::start()?;
     let workers = tokio::select! {
-        workers = prepare(&app, &metrics, &background, &shutdown) => workers?,
+        workers = prepare(&app, &metrics, &shutdown) => workers?,
         // Told to stop while something hangs that is needed for the start.
         () = shutdown.cancelled() => return Ok(()),
     };
@@ -92,7 +90,6 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
 async fn prepare(
     app: &Arc<App>,
     metrics: &PrometheusHandle,
-    background: &Background,
     shutdown: &CancellationToken,
 ) -> Result<TaskTracker, ServeError> {
     app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
@@ -132,15 +129,14 @@ async fn prepare(
         supervise(app.health.clone(), name, shutdown.clone(), start)
     };
     let run = |name, start| _ = tracker.spawn(supervised(name, start));
-    let follow = |name, start| background.spawn(&tracker, supervised(name, start));
     let token = cancel();
     run("archiver", Box::new(move || Arc::clone(&worker).run(token.clone()).boxed()));
     let token = cancel();
     run("analyser", Box::new(move || Arc::clone(&analyser).run(token.clone()).boxed()));
     let token = cancel();
-    follow("indexer", Box::new(move || Arc::clone(&follower).run(token.clone()).boxed()));
+    run("indexer", Box::new(move || Arc::clone(&follower).run(token.clone()).boxed()));
     let token = cancel();
-    follow("flagger", Box::new(move || Arc::clone(&evaluator).run(token.clone()).boxed()));
+    run("flagger", Box::new(move || Arc::clone(&evaluator).run(token.clone()).boxed()));
     let token = cancel();
     run("listener", Box::new(move || hear_of_other_writers(Arc::clone(&looked_at), token.clone()).boxed()));
     let token = cancel();

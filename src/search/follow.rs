@@ -14,7 +14,8 @@ use crate::journal::{Journal, Kind};
 
 /// Entries that are taken in one step, and calls when filling.
 const STEP: u64 = 2000;
-/// Commits are at least this far apart: each costs a segment and a flush.
+/// Commits are at least this far apart while somebody sends: each costs a segment and a flush. In a flood this is the pace,
+/// 5,000 entries a second.
 const COMMIT_EVERY: Duration = Duration::from_millis(400);
 /// Without a sign of new entries the journal is looked at all the same.
 const POLL: Duration = Duration::from_millis(500);
@@ -147,8 +148,15 @@ impl Follower {
                 () = cancel.cancelled() => return Ok(Stop::Cancelled),
                 () = self.handle.damage() => return Ok(Stop::Damaged),
                 () = async {
+                    let behind = cursor < *grown.borrow();
+                    // While nobody sends, what is left over from a flood needs no pace.
+                    if behind && !grown.has_changed().unwrap_or_default() {
+                        return;
+                    }
                     tokio::time::sleep(COMMIT_EVERY.saturating_sub(from.elapsed())).await;
-                    let _ = tokio::time::timeout(POLL, grown.changed()).await;
+                    if !behind {
+                        let _ = tokio::time::timeout(POLL, grown.changed()).await;
+                    }
                 } => {}
             }
         }
