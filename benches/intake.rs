@@ -173,7 +173,11 @@ async fn drop_for_token(State(state): State<WebState>, headers: HeaderMap, body:
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let secret = value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     drop(body);
-    if state.app.access.authenticate(secret).await.is_some() { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+    if state.app.access.authenticate(secret).await.is_ok_and(|known| known.is_some()) {
+        StatusCode::OK
+    } else {
+        StatusCode::UNAUTHORIZED
+    }
 }
 
 impl Drop for Dropping {

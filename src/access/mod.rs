@@ -47,6 +47,11 @@ impl Identity {
     }
 }
 
+/// The tokens could not be read, so that nothing can be said of one that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the tokens can't be read at the moment")]
+pub struct OutOfReach;
+
 /// A handle on tokens and sessions; cheap to clone.
 #[derive(Clone)]
 pub struct Access {
@@ -62,6 +67,8 @@ pub struct Access {
 #[derive(Default)]
 struct Known {
     read: Option<Instant>,
+    /// Whether the last attempt to read them went well.
+    complete: bool,
     by_hash: HashMap<[u8; 32], Identity>,
 }
 
@@ -73,10 +80,13 @@ impl Access {
 
     /// Who holds this secret; `None` if nobody does. While the database is out of reach, the tokens that were known
     /// last go on working.
-    pub async fn authenticate(&self, secret: &str) -> Option<Identity> {
+    ///
+    /// # Errors
+    /// The secret is not known, and the database could not be asked: it may be in force all the same.
+    pub async fn authenticate(&self, secret: &str) -> Result<Option<Identity>, OutOfReach> {
         let hash = hash(secret);
         let (found, age) = self.look_up(&hash);
-        let fresh = if found.is_some() { FRESH } else { SECOND_LOOK };
+        let fresh = if matches!(found, Ok(Some(_))) { FRESH } else { SECOND_LOOK };
         if age.is_none_or(|age| age >= fresh) {
             self.read_tokens(fresh).await;
             return self.look_up(&hash).0;
@@ -85,9 +95,14 @@ impl Access {
     }
 
     /// Whose secret has this hash, and how old that knowledge is.
-    fn look_up(&self, hash: &[u8; 32]) -> (Option<Identity>, Option<Duration>) {
+    fn look_up(&self, hash: &[u8; 32]) -> (Result<Option<Identity>, OutOfReach>, Option<Duration>) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        (known.by_hash.get(hash).cloned(), known.read.map(|read| read.elapsed()))
+        let found = match known.by_hash.get(hash) {
+            Some(identity) => Ok(Some(identity.clone())),
+            None if known.complete => Ok(None),
+            None => Err(OutOfReach),
+        };
+        (found, known.read.map(|read| read.elapsed()))
     }
 
     /// Reads the tokens, unless somebody else did so in the meantime. All who ask meanwhile
@@ -112,6 +127,7 @@ impl Access {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         // Also where it failed: the next one to ask must not wait as long again.
         known.read = Some(Instant::now());
+        known.complete = by_hash.is_some();
         if let Some(by_hash) = by_hash {
             known.by_hash = by_hash;
         }
@@ -132,4 +148,29 @@ fn new_secret() -> String {
 
 fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_turned_away_because_the_database_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&dir.path().join("callvault.db")).await.unwrap();
+        db.migrate().await.unwrap();
+        let journal = Journal::start(db.clone(), Clock::system(), vec![Arc::new(TokenProjection)]).unwrap();
+        let access = || Access::new(db.clone(), journal.clone(), Clock::system());
+        let secret = access().create_token("phone", Role::Ingest, "test").await.unwrap();
+        let (read_before, never_read) = (access(), access());
+        assert_eq!(read_before.authenticate("nobody has this one").await, Ok(None));
+        db.close().await;
+        assert!(matches!(read_before.authenticate(&secret).await, Ok(Some(identity)) if identity.name == "phone"));
+        assert_eq!(never_read.authenticate(&secret).await, Err(OutOfReach));
+        tokio::time::sleep(SECOND_LOOK).await;
+        assert_eq!(read_before.authenticate("made meanwhile, perhaps").await, Err(OutOfReach));
+        assert!(matches!(read_before.authenticate(&secret).await, Ok(Some(_))), "what was known goes on");
+    }
 }

@@ -1,6 +1,7 @@
 //! The one connection that writes to SQLite, and a transaction on it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -16,23 +17,29 @@ use super::Result;
 pub struct WriteConnection {
     options: Arc<SqliteConnectOptions>,
     held: Arc<Mutex<Option<SqliteConnection>>>,
+    closed: Arc<AtomicBool>,
 }
 
 impl WriteConnection {
     pub(super) fn new(options: SqliteConnectOptions) -> Self {
-        Self { options: Arc::new(options), held: Arc::default() }
+        Self { options: Arc::new(options), held: Arc::default(), closed: Arc::default() }
     }
 
     /// Waits until nobody else writes.
     pub(super) async fn lock(&self) -> Result<WriteTx> {
         let mut held = Arc::clone(&self.held).lock_owned().await;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(sqlx::Error::PoolClosed.into());
+        }
         if held.is_none() {
             *held = Some(self.options.connect().await?);
         }
         Ok(WriteTx { held: Some(held) })
     }
 
+    /// Nothing is written from now on.
     pub(super) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         if let Some(connection) = self.held.lock().await.take()
             && let Err(error) = connection.close().await
         {

@@ -61,7 +61,7 @@ async fn identify(parts: &Parts, state: &WebState, basic: bool) -> Result<Identi
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
         let text = value.to_str().map_err(|_| Error::Unauthorized)?;
         let secret = secret(text, basic).ok_or(Error::Unauthorized)?;
-        return state.app.access.authenticate(&secret).await.ok_or(Error::Unauthorized);
+        return state.app.access.authenticate(&secret).await?.ok_or(Error::Unauthorized);
     }
     let cookie = session_cookie(&parts.headers).ok_or(Error::Unauthorized)?;
     if !matches!(parts.method, Method::GET | Method::HEAD) && !same_origin(&parts.headers, state) {

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
+use crate::access::OutOfReach;
 use crate::archiver::ArchiveError;
 use crate::db::Error as DbError;
 use crate::journal::AppendError;
@@ -163,6 +164,12 @@ impl From<DbError> for Error {
         } else {
             Self::Internal(error.to_string())
         }
+    }
+}
+
+impl From<OutOfReach> for Error {
+    fn from(_: OutOfReach) -> Self {
+        Self::Busy("The database is out of reach, and with it the tokens: try again in a moment.".into())
     }
 }
 

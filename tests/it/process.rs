@@ -316,6 +316,15 @@ impl ProcessApp {
         settled
     }
 
+    /// Waits until the server itself searches in what another process can see already.
+    pub async fn shows_all(&self) {
+        let shown = || async {
+            let entries = self.metric("callvault_journal_entries").await;
+            (self.metric("callvault_search_cursor").await == entries).then_some(())
+        };
+        eventually("the server shows all that is journaled", shown).await;
+    }
+
     /// The same by what the server says of itself: neither database nor index can be opened through another's root.
     async fn settled_apart(&self, patience: Duration) -> bool {
         let started = Instant::now();

@@ -97,6 +97,7 @@ impl Deliveries {
 
 /// What an archive says of its calls in the end, without what depends on when and how often things were tried.
 pub async fn outcome(app: &ProcessApp) -> Vec<Value> {
+    app.shows_all().await;
     let calls = app.json("/api/v1/calls?limit=500").await;
     let mut calls: Vec<Value> = calls["calls"].as_array().unwrap().iter().map(timeless).collect();
     calls.sort_by_key(|call| call["call_id"].as_str().unwrap().to_owned());

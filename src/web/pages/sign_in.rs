@@ -80,9 +80,13 @@ pub(super) async fn with_token(
     if token.is_empty() {
         return sign_in_page(StatusCode::BAD_REQUEST, &form.next, Some("Paste your token to sign in."));
     }
-    let Some(identity) = state.app.access.authenticate(token).await else {
-        let problem = "This token is not known, or it was revoked. Check that you pasted all of it, or ask your administrator for a new one.";
-        return sign_in_page(StatusCode::UNAUTHORIZED, &form.next, Some(problem));
+    let identity = match state.app.access.authenticate(token).await {
+        Ok(Some(identity)) => identity,
+        Ok(None) => {
+            let problem = "This token is not known, or it was revoked. Check that you pasted all of it, or ask your administrator for a new one.";
+            return sign_in_page(StatusCode::UNAUTHORIZED, &form.next, Some(problem));
+        }
+        Err(error) => return error_page(None, &error.into()),
     };
     if !identity.role.may(Permission::ReadCalls) {
         let problem = "This token only delivers calls to the archive; it can't be used to look at them.";
