@@ -378,15 +378,17 @@ impl Tx {
     ///
     /// # Errors
     /// As [`Tx::commit`].
-    pub async fn write_and_commit(mut self, mut all: Vec<Rows>) -> Result<()> {
-        let size = rows::common_size(&all);
-        if size.is_none() {
-            self.write(std::mem::take(&mut all)).await?;
-        }
+    pub async fn write_and_commit(mut self, all: Vec<Rows>) -> Result<()> {
+        let (sql, params) = match (&self, rows::common_size(&all)) {
+            (Self::Sqlite(_), Some(size)) => rows::together(all, size),
+            _ => {
+                self.write(all).await?;
+                Default::default()
+            }
+        };
         let commit = async {
             match self {
                 Self::Sqlite(mut tx) => {
-                    let (sql, params) = rows::together(all, size.unwrap_or_default());
                     let sql = AssertSqlSafe(sql + COMMIT);
                     run!(tx.connection()?, SqliteArguments, sql, params, execute)?;
                     tx.ended();

@@ -106,6 +106,7 @@ mod tests {
             let found: Vec<_> = rows.iter().map(|row| (row.int("a").unwrap(), row.opt_int("b").unwrap())).collect();
             let wanted: Vec<_> = (1..count).map(|a| (a, (a % 3 != 0).then_some(a * a))).collect();
             assert_eq!(found, wanted, "{count} rows");
+            tx.roll_back().await.unwrap();
         }
     }
 }
