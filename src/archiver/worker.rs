@@ -124,7 +124,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Runs until cancelled; then what is under way is given back.
+    /// Runs until cancelled; then what is under way is given back, and what was interrupted is tidied up.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.places.count()));
         let tasks = TaskTracker::new();
@@ -162,6 +162,12 @@ impl Worker {
         }
         tasks.close();
         tasks.wait().await;
+        // What went wrong a moment ago is tidied up before the end, not only at the next start.
+        if self.leftovers.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.recover().await
+        {
+            tracing::warn!(%error, "what was interrupted could not be tidied up; the next start does it");
+        }
     }
 
     /// Claims as many as there are free slots, until nothing is due.

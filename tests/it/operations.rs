@@ -16,6 +16,7 @@ const OPERATIONS: &[&str] = &[
     "database.fetch",
     "database.execute",
     "database.commit",
+    "database.rollback",
     "store.put_new",
     "store.get",
     "store.examine",
@@ -140,12 +141,16 @@ async fn whatever_operation_breaks_the_end_is_the_same() {
     let mut all = stream::iter(chosen)
         .map(|case| {
             let expected = std::sync::Arc::clone(&expected);
-            tokio::spawn(async move { breaks(case, &expected).await })
+            let done = tokio::spawn(async move { breaks(case, &expected).await });
+            async move { (case, done.await) }
         })
         .buffer_unordered(knobs.at_once);
     let mut failed = 0;
-    while let Some(done) = all.next().await {
-        failed += usize::from(done.is_err());
+    while let Some((case, done)) = all.next().await {
+        if done.is_err() {
+            eprintln!("{case:?}: told above");
+            failed += 1;
+        }
     }
     assert_eq!(failed, 0, "each is told above; {}", knobs.again());
 }
