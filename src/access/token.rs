@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Access, Identity, Role, hash, new_secret};
 use crate::clock::from_micros;
 use crate::config::BootstrapToken;
-use crate::db::{Arg, Db, Error as DbError, Result, Row, Rows, Tx};
+use crate::db::{Arg, Ask, Db, Error as DbError, Result, Row, Rows, Tx};
 use crate::fault;
 use crate::journal::{AppendError, Appended, Body, Kind, NewEntry, Projection, ProjectionError, Record};
 
@@ -235,7 +235,11 @@ pub struct TokenProjection;
 
 #[async_trait]
 impl Projection for TokenProjection {
-    async fn apply(&self, tx: &mut Tx, _: Vec<Vec<Row>>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
+    fn ask(&self, _: &[NewEntry]) -> Option<Ask> {
+        None
+    }
+
+    async fn apply(&self, tx: &mut Tx, _: Vec<Row>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
         for Appended { entry, body, .. } in batch {
             let unreadable = |error: serde_json::Error| ProjectionError::Entry(error.to_string());
             let at = Arg::Int(entry.at.as_microsecond());

@@ -1,10 +1,10 @@
 //! Folds entries into calls, keeps the projection, and tells what is overdue.
 //!
 //! `facts` is the fold: a pure function that takes entries in any order and any number of times and gives the same
-//! call. `view` reads a call out of the facts. `project` keeps the tables in the transaction that appends, `due` the queue of
-//! recordings that are awaited,
-//! `recent` what was just folded, for those who follow the journal. Nothing here fetches, indexes or decides what is
-//! suspicious; what depends on a clock or on configuration reaches the fold only as an entry.
+//! call, out of what was `stated`. `view` reads a call out of the facts. `project` keeps the tables in the transaction
+//! that appends, `due` the queue of recordings that are awaited, `recent` what was just folded, for those who follow the
+//! journal. Nothing here fetches, indexes or decides what is suspicious; what depends on a clock or on configuration
+//! reaches the fold only as an entry.
 
 mod damaged;
 mod due;

@@ -30,14 +30,14 @@ pub struct CallProjection {
 
 #[async_trait]
 impl Projection for CallProjection {
-    fn ask(&self, entries: &[NewEntry]) -> Vec<Ask> {
+    fn ask(&self, entries: &[NewEntry]) -> Option<Ask> {
         let of_call = |entry: &&NewEntry| concerns_call(entry.kind, entry.subject.as_deref());
         let subjects: BTreeSet<&String> = entries.iter().filter(of_call).filter_map(|e| e.subject.as_ref()).collect();
         let keys = subjects.into_iter().map(|subject| Arg::from(subject.as_str())).collect();
-        vec![Ask::ByKeys { head: "select subject, facts from calls where subject in", keys }]
+        Some(Ask::ByKeys { head: "select subject, facts from calls where subject in", keys })
     }
 
-    async fn apply(&self, tx: &mut Tx, known: Vec<Vec<Row>>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
+    async fn apply(&self, tx: &mut Tx, known: Vec<Row>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
         let mut touched: BTreeMap<&str, Vec<&Appended>> = BTreeMap::new();
         for appended in batch {
             if let Some(subject) = &appended.entry.subject
@@ -47,7 +47,7 @@ impl Projection for CallProjection {
             }
         }
         let first = batch.first().map_or(0, |appended| appended.entry.seq);
-        let mut known = read(tx, known.iter().flatten(), first).await?;
+        let mut known = read(tx, &known, first).await?;
         let (mut calls, mut recordings, mut all_folded) = (Vec::new(), Vec::new(), Vec::new());
         for (subject, entries) in touched {
             let mut facts = known.remove(subject);
@@ -88,11 +88,7 @@ fn concerns_call(kind: Kind, subject: Option<&str>) -> bool {
 
 /// What is known of calls before entry `first`. A row that does not read back is folded again from the journal, which is
 /// what it followed from; the entry that comes now replaces it.
-async fn read<'a>(
-    tx: &mut Tx,
-    rows: impl Iterator<Item = &'a Row> + Send,
-    first: u64,
-) -> Result<BTreeMap<String, Facts>> {
+async fn read(tx: &mut Tx, rows: &[Row], first: u64) -> Result<BTreeMap<String, Facts>> {
     let mut known = BTreeMap::new();
     for row in rows {
         let subject = row.text("subject")?;

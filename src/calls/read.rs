@@ -94,7 +94,11 @@ impl Calls {
         let (mut found, mut others) = (Vec::with_capacity(wanted.len()), Vec::new());
         for (subject, seq) in wanted {
             match self.recent.get(subject, *seq) {
-                Some(facts) => found.push(facts),
+                Some(facts) => {
+                    // Its row was written from them.
+                    self.damaged.mended(&DamagedRow::Call(subject.clone()));
+                    found.push(facts);
+                }
                 None => others.push(subject.clone()),
             }
         }

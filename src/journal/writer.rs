@@ -68,17 +68,14 @@ pub struct Receipt {
 #[async_trait]
 pub trait Projection: Send + Sync {
     /// What it has to know before it takes entries in; it is asked together with what the journal itself asks.
-    fn ask(&self, entries: &[NewEntry]) -> Vec<Ask> {
-        let _ = entries;
-        Vec::new()
-    }
+    fn ask(&self, entries: &[NewEntry]) -> Option<Ask>;
 
-    /// Takes a batch in, with the rows for each question, and gives the rows that are to be written with it. They must be the same whatever the batches
-    /// were.
+    /// Takes a batch in, with the rows that were asked for, and gives the rows that are to be written with it. They must be
+    /// the same whatever the batches were.
     ///
     /// # Errors
     /// [`ProjectionError::Entry`] where one entry can't be taken in: that entry is appended as quarantined instead.
-    async fn apply(&self, tx: &mut Tx, known: Vec<Vec<Row>>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError>;
+    async fn apply(&self, tx: &mut Tx, known: Vec<Row>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError>;
 
     /// The batch that was applied last is durable. Not told where the answer of the database was lost.
     fn committed(&self) {}
@@ -327,14 +324,15 @@ impl Writer {
         caught(self.transaction(entries, since)).await.unwrap_or(Err(ProjectionError::Panicked))
     }
 
-    /// Begins with the questions of all: the rows of the head, and for each projection those for its questions.
-    async fn begin(&self, entries: &[NewEntry]) -> Result<(Tx, Vec<Row>, Vec<Vec<Vec<Row>>>), DbError> {
-        let asked: Vec<Vec<Ask>> = self.projections.iter().map(|projection| projection.ask(entries)).collect();
-        let counts: Vec<usize> = asked.iter().map(Vec::len).collect();
+    /// Begins with the questions of all: the rows of the head, and for each projection those that it asked for.
+    async fn begin(&self, entries: &[NewEntry]) -> Result<(Tx, Vec<Row>, Vec<Vec<Row>>), DbError> {
+        let asked: Vec<Option<Ask>> = self.projections.iter().map(|projection| projection.ask(entries)).collect();
+        let has_asked: Vec<bool> = asked.iter().map(Option::is_some).collect();
         let (tx, answers) = self.db.begin_with(once(HEAD).chain(asked.into_iter().flatten()).collect()).await?;
         let mut answers = answers.into_iter();
-        let first = answers.next().unwrap_or_default();
-        Ok((tx, first, counts.into_iter().map(|count| answers.by_ref().take(count).collect()).collect()))
+        let mut next = || answers.next().unwrap_or_default();
+        let first = next();
+        Ok((tx, first, has_asked.into_iter().map(|asked| if asked { next() } else { Vec::new() }).collect()))
     }
 
     async fn transaction(

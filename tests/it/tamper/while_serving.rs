@@ -65,10 +65,14 @@ async fn an_event_mends_the_damaged_row_of_its_call() {
     app.post(&accepted("call_bad")).await;
     app.settle().await;
     change(&app, "update calls set facts = 'nonsense' where call_id = 'call_bad'").await;
+    change(&app, "update cursors set next_seq = 0").await;
+    app.post(&missed("call_other")).await;
+    told(&app, 1).await;
     app.post(&ended_after("call_bad", 1)).await;
     let call = app.call_when("call_bad", "it is flagged", |call| flags(call) > 0).await;
     assert_eq!((&call["status"], &call["agent"]), (&"ended".into(), &"919833344556".into()));
     app.found("q=call_bad&status=ended&flag=short_call", 1).await;
+    told(&app, 0).await;
     app.finish().await;
 }
 
