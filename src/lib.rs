@@ -10,6 +10,7 @@ pub mod telemetry;
 pub mod health;
 
 pub mod db;
+pub mod nodes;
 pub mod evidence;
 pub mod journal;
 pub mod intake;

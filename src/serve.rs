@@ -2,8 +2,6 @@
 //!
 //! The listener and the signal to stop are parameters, so that a test can start the real thing on port 0.
 
-use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,10 +16,12 @@ use crate::access::TokenError;
 use crate::app::App;
 use crate::archiver::{Analyser, Archive, ArchiveError, Spool, Worker};
 use crate::config::ConfigError;
+use crate::db::Growth;
 use crate::fault;
 use crate::flags::Evaluator;
 use crate::health::supervise;
 use crate::lock::{DataDirLock, LockError};
+use crate::nodes::Node;
 use crate::search::Follower;
 use crate::telemetry;
 use crate::web::{self, WebState};
@@ -105,8 +105,9 @@ async fn prepare(
         public_url: app.public_url(),
         health: app.health.clone(),
     });
-    let worker = Arc::new(Worker::new(Arc::clone(&archive), node_name(&app.config.data_dir)?)?);
-    let analyser = Arc::new(Analyser(archive));
+    let node = Node::of(&app.config.data_dir, app.db.clone())?;
+    let worker = Arc::new(Worker::new(Arc::clone(&archive), node.clone())?);
+    let analyser = Arc::new(Analyser::new(archive, node.clone()));
     let follower = Arc::new(Follower {
         journal: app.journal.clone(),
         calls: app.calls.clone(),
@@ -121,6 +122,7 @@ async fn prepare(
         thresholds: app.config.flags.clone(),
         policies: app.policies.clone(),
         health: app.health.clone(),
+        node,
     });
     let tracker = TaskTracker::new();
     let cancel = || shutdown.clone();
@@ -165,14 +167,39 @@ async fn shorten_log(app: Arc<App>, shutdown: CancellationToken) {
     }
 }
 
-/// Commands append to the journal beside the server; this wakes whoever follows it.
+/// Commands and other nodes append to the journal beside this server; this wakes whoever follows it. Where the database
+/// sends word, looking is only for what it could not tell.
 async fn hear_of_other_writers(app: Arc<App>, shutdown: CancellationToken) {
     const LOOK_EVERY: Duration = Duration::from_millis(500);
-    while tokio::time::timeout(LOOK_EVERY, shutdown.cancelled()).await.is_err() {
+    /// One look is for all that was told in so long.
+    const GATHER: Duration = Duration::from_millis(20);
+    let mut word = None;
+    loop {
+        if word.is_none() {
+            word = app.db.growth().await.unwrap_or_default();
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            lost = heard(&mut word) => {
+                if lost {
+                    word = None;
+                }
+                tokio::time::sleep(GATHER).await;
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
         fault::point("listener.look");
         if let Err(error) = app.journal.look().await {
             tracing::warn!(%error, "the journal can't be read at the moment");
         }
+    }
+}
+
+/// Waits for word of the database; true where the connection on which it comes is lost.
+async fn heard(word: &mut Option<Growth>) -> bool {
+    match word {
+        Some(word) => word.heard().await.is_err(),
+        None => std::future::pending().await,
     }
 }
 
@@ -182,22 +209,4 @@ async fn keep_metrics_small(metrics: PrometheusHandle, shutdown: CancellationTok
     while tokio::time::timeout(EVERY, shutdown.cancelled()).await.is_err() {
         metrics.run_upkeep();
     }
-}
-
-/// The name under which this node holds leases: the same after a restart on the same data directory.
-fn node_name(data_dir: &std::path::Path) -> std::io::Result<String> {
-    let path: PathBuf = data_dir.join("node-id");
-    match std::fs::read_to_string(&path) {
-        Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
-        Ok(_) => write_node_name(&path),
-        // What is no text is no name of ours; leases that were held under another run out.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => write_node_name(&path),
-        Err(error) => Err(error),
-    }
-}
-
-fn write_node_name(path: &std::path::Path) -> std::io::Result<String> {
-    let name = uuid::Uuid::now_v7().to_string();
-    std::fs::write(path, &name)?;
-    Ok(name)
 }

@@ -17,6 +17,7 @@ use crate::calls::records::AnalysisRecord;
 use crate::db::Sql;
 use crate::fault;
 use crate::journal::Kind;
+use crate::nodes::{Node, Turn};
 
 /// How much the operating system should prefer everything else.
 const NICENESS: i32 = 15;
@@ -39,19 +40,35 @@ const NEXT: Sql = Sql::Split {
 };
 
 /// Analyses archived recordings, the newest first.
-pub struct Analyser(pub Arc<Archive>);
+pub struct Analyser {
+    archive: Arc<Archive>,
+    node: Node,
+}
 
 impl Analyser {
-    /// Runs until cancelled.
+    #[must_use]
+    pub fn new(archive: Arc<Archive>, node: Node) -> Self {
+        Self { archive, node }
+    }
+
+    /// Runs until cancelled; of several nodes one analyses, far faster than all together archive.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
-        let mut grown = self.0.journal.watch();
+        let mut turn = self.node.turn("analysis");
+        self.work(&mut turn, &cancel).await;
+        if let Err(error) = turn.let_go().await {
+            tracing::warn!(%error, "the turn at the analysis could not be given up; it ends by itself");
+        }
+    }
+
+    async fn work(&self, turn: &mut Turn, cancel: &CancellationToken) {
+        let mut grown = self.archive.journal.watch();
         let mut troubled = BTreeSet::new();
         loop {
             grown.mark_unchanged();
-            let pause = match self.next(&mut troubled, &cancel).await {
+            let pause = match self.next(turn, &mut troubled, cancel).await {
                 Ok(true) if !cancel.is_cancelled() => continue,
                 Ok(_) if troubled.is_empty() => {
-                    self.0.health.clear(PART);
+                    self.archive.health.clear(PART);
                     POLL
                 }
                 // Only those are left that went wrong: each gets another try, after a pause.
@@ -61,7 +78,7 @@ impl Analyser {
                 }
                 Err(error) => {
                     tracing::error!(%error, "a recording could not be analysed; trying again");
-                    self.0.health.report(PART, "recordings can't be analysed at the moment: see the log");
+                    self.archive.health.report(PART, "recordings can't be analysed at the moment: see the log");
                     ERROR_PAUSE
                 }
             };
@@ -76,11 +93,15 @@ impl Analyser {
     /// Analyses one recording; `false` where none waits.
     async fn next(
         &self,
+        turn: &mut Turn,
         troubled: &mut BTreeSet<(String, String)>,
         cancel: &CancellationToken,
     ) -> Result<bool, ArchiveError> {
+        if !turn.is_mine().await? {
+            return Ok(false);
+        }
         let mut chosen = None;
-        for row in self.0.db.fetch_all(NEXT, &[]).await? {
+        for row in self.archive.db.fetch_all(NEXT, &[]).await? {
             let (call_id, source) = (row.text("call_id")?, row.text("source")?);
             if !troubled.contains(&(call_id.clone(), source.clone())) {
                 chosen = Some((call_id, source, row.text("sha256")?, row.text("object_key")?));
@@ -119,15 +140,15 @@ impl Analyser {
             Err(error) => record(0.0, Err(error.to_string())),
         };
         fault::point("analysis.decoded");
-        self.0.journal_json(Kind::RecordingAnalysed, &call_id, &record).await?;
+        self.archive.journal_json(Kind::RecordingAnalysed, &call_id, &record).await?;
         fault::point("analysis.journaled");
         Ok(true)
     }
 
     /// Decoders seek, stores stream: a nameless copy in the spool gives the one from the other.
     async fn copy(&self, key: &str) -> Result<std::fs::File, ArchiveError> {
-        let mut file = self.0.spool.nameless()?;
-        let mut bytes = self.0.store.get(key, None, None).await?;
+        let mut file = self.archive.spool.nameless()?;
+        let mut bytes = self.archive.store.get(key, None, None).await?;
         while let Some(chunk) = bytes.next().await {
             file.write_all(&chunk?)?;
         }

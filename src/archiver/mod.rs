@@ -13,6 +13,7 @@ mod places;
 mod resolve;
 mod retry;
 mod rules;
+mod settle;
 mod spool;
 mod vcon;
 mod work;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::calls::Lane;
-use crate::db::{Arg, Db, Result, Row};
+use crate::db::{Arg, Db, Result, Row, Sql};
 use crate::fault;
 
 /// A recording to be brought in.
@@ -32,14 +32,23 @@ const LONGEST_PAUSE: i64 = 7 * 3_600_000_000;
 // No lease ends after $5: a clock was ahead when it was written. Of a host that has its share, $7, nothing is taken.
 const DUE: &str = "select w.call_seq, w.source, w.host, r.call_id, w.attempts, w.first_attempt_at, w.next_attempt_at
     from recording_work w join recordings r on r.call_seq = w.call_seq and r.source = w.source
-    where w.lane = $2 and w.next_attempt_at between $3 and $4 and ($7 is null or w.host <> $7)
+    where w.lane = $2 and w.next_attempt_at between $3 and $4 and (cast($7 as text) is null or w.host <> $7)
       and not exists (select 1 from recording_work o
           where o.call_seq = w.call_seq and o.leased_until > $1 and o.leased_until <= $5)
     order by w.next_attempt_at limit $6";
 
-const LEASE: &str = "update recording_work
-    set first_attempt_at = $3, next_attempt_at = $4, leased_until = $5, lease_owner = $6
-    where call_seq = $1 and source = $2";
+// Several nodes choose at the same time: one has a call whose rows it could lock, all of them and none of them leased.
+const LEASE: Sql = Sql::Split {
+    sqlite: "update recording_work
+        set first_attempt_at = $3, next_attempt_at = $4, leased_until = $5, lease_owner = $6
+        where call_seq = $1 and source = $2 and not (leased_until > $7 and leased_until <= $8)",
+    postgres: "update recording_work
+        set first_attempt_at = $3, next_attempt_at = $4, leased_until = $5, lease_owner = $6
+        where call_seq = $1 and source = $2
+          and (select count(*) from recording_work where call_seq = $1)
+            = (select count(*) filter (where not (leased_until > $7 and leased_until <= $8)) from
+                (select leased_until from recording_work where call_seq = $1 for update skip locked) as locked)",
+};
 
 /// What may be claimed.
 pub(super) struct Claim<'a> {
@@ -58,9 +67,11 @@ pub(super) struct Claim<'a> {
 /// other.
 pub(super) async fn claim(db: &Db, wanted: Claim<'_>) -> Result<Vec<Job>> {
     let Claim { now, limit, owner, .. } = wanted;
-    let until = now.saturating_add(micros(wanted.lease));
+    // Leases go by the clock that all nodes share; pauses by this one's.
+    let shared = db.shared_clock().await?.unwrap_or(now);
+    let until = shared.saturating_add(micros(wanted.lease));
     let longest = until.saturating_add(micros(wanted.lease));
-    // Choosing needs no lock: only this process leases, and most looks find nothing.
+    // Choosing takes no lock: most looks find nothing.
     let (mut jobs, mut calls) = (Vec::new(), BTreeSet::new());
     for lane in wanted.lanes {
         for (from, to) in [(i64::MIN, now), (now.saturating_add(LONGEST_PAUSE), i64::MAX)] {
@@ -68,7 +79,7 @@ pub(super) async fn claim(db: &Db, wanted: Claim<'_>) -> Result<Vec<Job>> {
             if left == 0 {
                 break;
             }
-            let mut params = [now, lane.number(), from, to, longest, left].map(Arg::Int).to_vec();
+            let mut params = [shared, lane.number(), from, to, longest, left].map(Arg::Int).to_vec();
             params.push(wanted.busy.clone().into());
             for row in &db.fetch_all(DUE, &params).await? {
                 let job = job(row, now)?;
@@ -81,15 +92,36 @@ pub(super) async fn claim(db: &Db, wanted: Claim<'_>) -> Result<Vec<Job>> {
     if jobs.is_empty() {
         return Ok(jobs);
     }
-    let mut tx = db.begin().await?;
-    for job in &jobs {
+    let (mut tx, mut claimed) = (db.begin().await?, Vec::with_capacity(jobs.len()));
+    for job in jobs {
         let (first, source) = (job.first_attempt_at, job.source.as_str());
-        let lease = [job.call_seq.into(), source.into(), first.into(), now.into(), until.into(), owner.into()];
-        tx.execute(LEASE, &lease).await?;
+        let mut lease = vec![job.call_seq.into(), source.into(), first.into(), now.into(), until.into(), owner.into()];
+        lease.extend([shared.into(), longest.into()]);
+        if tx.execute(LEASE, &lease).await? > 0 {
+            claimed.push(job);
+        }
     }
     tx.commit().await?;
     fault::point("archiver.claimed");
-    Ok(jobs)
+    Ok(claimed)
+}
+
+/// Makes the leases of a node last for another while, where there are other nodes that would take what it holds.
+pub(super) async fn renew(db: &Db, owner: &str, lease: Duration) -> Result<()> {
+    let Some(now) = db.shared_clock().await? else { return Ok(()) };
+    let sql = "update recording_work set leased_until = $2 where lease_owner = $1";
+    db.execute(sql, &[owner.into(), now.saturating_add(micros(lease)).into()]).await.map(drop)
+}
+
+/// Whether a claimed recording is still this node's: where it was out of reach for longer than its lease, another may have
+/// taken it.
+pub(super) async fn is_still_held(db: &Db, job: &Job, owner: &str) -> Result<bool> {
+    if !db.is_shared() {
+        return Ok(true);
+    }
+    let sql = "select lease_owner from recording_work where call_seq = $1 and source = $2";
+    let row = db.fetch_optional(sql, &[job.call_seq.into(), job.source.as_str().into()]).await?;
+    Ok(row.map(|row| row.opt_text("lease_owner")).transpose()?.flatten().as_deref() == Some(owner))
 }
 
 /// Since when a recording is tried, seen from its next attempt: time in which nobody served, or that a clock skipped or
@@ -116,12 +148,19 @@ fn job(row: &Row, now: i64) -> Result<Job> {
 
 /// Gives a lease back with the next attempt's time; `counted` where the attempt was the sender's fault. Otherwise the
 /// time that it took does not count either.
-pub(super) async fn release(db: &Db, job: &Job, next_attempt_at: i64, counted: bool, error: &str) -> Result<()> {
+pub(super) async fn release(
+    db: &Db,
+    owner: &str,
+    job: &Job,
+    next_attempt_at: i64,
+    counted: bool,
+    error: &str,
+) -> Result<()> {
     let attempts = job.attempts + u64::from(counted);
     let spent = if counted { 0 } else { next_attempt_at.saturating_sub(job.claimed_at) };
     let sql = "update recording_work set attempts = $3, next_attempt_at = $4, leased_until = 0, lease_owner = null,
         last_error = $5, first_attempt_at = $6, lane = case when lane = 0 then 1 else lane end
-        where call_seq = $1 and source = $2";
+        where call_seq = $1 and source = $2 and (lease_owner = $7 or lease_owner is null)";
     let params = [
         job.call_seq.into(),
         job.source.as_str().into(),
@@ -129,19 +168,23 @@ pub(super) async fn release(db: &Db, job: &Job, next_attempt_at: i64, counted: b
         next_attempt_at.into(),
         error.into(),
         job.first_attempt_at.saturating_add(spent).into(),
+        owner.into(),
     ];
     db.execute(sql, &params).await.map(drop)
 }
 
 /// Gives a lease back without a word: the process is about to stop.
-pub(super) async fn hand_back(db: &Db, call_seq: i64, source: &str) -> Result<()> {
-    let sql = "update recording_work set leased_until = 0, lease_owner = null where call_seq = $1 and source = $2";
-    db.execute(sql, &[call_seq.into(), source.into()]).await.map(drop)
+pub(super) async fn hand_back(db: &Db, owner: &str, call_seq: i64, source: &str) -> Result<()> {
+    let sql = "update recording_work set leased_until = 0, lease_owner = null
+        where call_seq = $1 and source = $2 and lease_owner = $3";
+    db.execute(sql, &[call_seq.into(), source.into(), owner.into()]).await.map(drop)
 }
 
 /// Takes a row out of the queue whose recording is not awaited after all.
 pub(super) async fn drop_stray(db: &Db, job: &Job) -> Result<()> {
-    let sql = "delete from recording_work where call_seq = $1 and source = $2";
+    let sql =
+        "delete from recording_work where call_seq = $1 and source = $2 and not exists (select 1 from recordings r
+        where r.call_seq = $1 and r.source = $2 and r.state = 'pending')";
     db.execute(sql, &[job.call_seq.into(), job.source.as_str().into()]).await.map(drop)
 }
 
@@ -172,7 +215,7 @@ pub(super) async fn is_pending(db: &Db, call_seq: i64, source: &str) -> Result<b
 pub async fn impossible_work(db: &Db, now: i64, lease: Duration) -> Result<Vec<(i64, String)>> {
     let sql = "select call_seq, source from recording_work where leased_until > $1 or next_attempt_at > $2
                or attempts < 0 or first_attempt_at > $2 or lane not between 0 and 2 limit 100";
-    let until = now.saturating_add(micros(lease));
+    let until = db.shared_clock().await?.unwrap_or(now).saturating_add(micros(lease));
     let rows = db.fetch_all(sql, &[until.into(), now.saturating_add(LONGEST_PAUSE).into()]).await?;
     rows.iter().map(|row| Ok((row.int("call_seq")?, row.text("source").unwrap_or_default()))).collect()
 }

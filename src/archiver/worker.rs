@@ -9,64 +9,63 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::failure::{FetchError, pause};
+use super::failure::FetchError;
 use super::fetch::{Fetcher, Staged, remove, restage};
 use super::places::Places;
+use super::settle::{PART, trouble};
 use super::work::{self, Claim, Job};
 use super::{Archive, ArchiveError};
-use crate::calls::records::{FailureRecord, Intent};
+use crate::calls::records::Intent;
 use crate::calls::{DamagedRow, Facts, Lane, RecordingFacts, RecordingState, mend_queue};
 use crate::config::Recordings;
 use crate::fault::{self, operation};
 use crate::health::caught;
 use crate::intake::call_key;
-use crate::journal::Kind;
+use crate::nodes::Node;
 use crate::objects::{Examined, StoreError};
 
 /// New entries are let gather for so long: a look costs more than an entry, and most of them bring no recording.
 const GATHER: Duration = Duration::from_millis(50);
 /// Without a sign of new entries the queue is looked at all the same.
 const POLL: Duration = Duration::from_millis(500);
-/// A lease outlives the fetch by this much, so that storing and journaling fit in.
-const LEASE_MARGIN: Duration = Duration::from_secs(120);
+/// A recording may take longer than its fetch by this much: storing and journaling have to fit in.
+const STORING: Duration = Duration::from_secs(120);
+/// Where several nodes work, leases are short and renewed, so that what a lost node held is soon taken up.
+const SHARED_LEASE: Duration = Duration::from_secs(60);
+const RENEWED_EVERY: Duration = Duration::from_secs(15);
 /// Pause after an error of our own: database, store, disk.
-const BACK_OFF: Duration = Duration::from_secs(5);
+pub(super) const BACK_OFF: Duration = Duration::from_secs(5);
 
 /// Leftovers are looked for this often also where nothing failed: a queue that lacks a row lacks a recording.
 const LOOK_ROUND: Duration = Duration::from_secs(600);
 
-/// A row that follows from no journal entry is looked at again after this long.
-const STRAY_PAUSE: Duration = Duration::from_secs(15 * 60);
-
-/// A call whose row does not read back is looked at again after this long.
-const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
-
-/// How long a recording is leased.
+/// How long a recording may be leased on a database that several nodes share, or one has for itself.
 #[must_use]
-pub fn lease(settings: &Recordings) -> Duration {
-    settings.timeout + LEASE_MARGIN
+pub fn lease(settings: &Recordings, shared: bool) -> Duration {
+    if shared { SHARED_LEASE } else { settings.timeout + STORING }
 }
 
 /// Archives what the journal announces.
 pub struct Worker {
-    archive: Arc<Archive>,
+    pub(super) archive: Arc<Archive>,
     fetcher: Arc<Fetcher>,
-    owner: String,
+    pub(super) node: Node,
     places: Arc<Places>,
     turn: AtomicU64,
     /// Something failed after which leases, work or files may be left that nobody works on.
-    leftovers: AtomicBool,
+    pub(super) leftovers: AtomicBool,
 }
 
-/// The parts of the archive's health that are this worker's.
-const PART: &str = "recordings";
+/// The part of the archive's health that is the queue's.
 const QUEUE: &str = "recording queue";
 
 /// What became of one attempt.
-enum Outcome {
+pub(super) enum Outcome {
     Archived,
+    /// Another node has it now.
+    Lost,
     /// Somebody else was faster.
     Settled,
     /// No journal entry asks for it, though its row does.
@@ -77,15 +76,15 @@ enum Outcome {
 }
 
 impl Worker {
-    /// Prepares the worker; `owner` names this node and is the same after a restart.
+    /// Prepares the worker of a node.
     ///
     /// # Errors
     /// The TLS set-up of the machine can't be used.
-    pub fn new(archive: Arc<Archive>, owner: String) -> reqwest::Result<Self> {
+    pub fn new(archive: Arc<Archive>, node: Node) -> reqwest::Result<Self> {
         let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
         let places = Places::new(archive.settings.concurrency);
         let (turn, leftovers) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { archive, fetcher, owner, places, turn, leftovers })
+        Ok(Self { archive, fetcher, node, places, turn, leftovers })
     }
 
     /// Takes up what was interrupted, by the end of a process or by an error: frees leases of this node, and removes work
@@ -95,9 +94,9 @@ impl Worker {
     /// The database or the spool can't be used.
     async fn recover(&self) -> Result<(), ArchiveError> {
         let mut freed = 0;
-        for (call_seq, source) in work::leased_by(&self.archive.db, &self.owner).await? {
+        for (call_seq, source) in work::leased_by(&self.archive.db, self.node.name()).await? {
             if !self.places.holds(&(call_seq, source.clone())) {
-                work::hand_back(&self.archive.db, call_seq, &source).await?;
+                work::hand_back(&self.archive.db, self.node.name(), call_seq, &source).await?;
                 freed += 1;
             }
         }
@@ -126,6 +125,8 @@ impl Worker {
 
     /// Runs until cancelled; then what is under way is given back, and what was interrupted is tidied up.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
+        let keeper = Arc::clone(&self);
+        let _leases = AbortOnDropHandle::new(tokio::spawn(async move { keeper.keep_leases().await }));
         let slots = Arc::new(Semaphore::new(self.places.count()));
         let tasks = TaskTracker::new();
         let (mut grown, mut looked_past) = (self.archive.journal.watch(), None);
@@ -170,6 +171,16 @@ impl Worker {
         }
     }
 
+    /// What this node works on stays its own, for as long as it lives.
+    async fn keep_leases(&self) {
+        loop {
+            tokio::time::sleep(RENEWED_EVERY).await;
+            if let Err(error) = work::renew(&self.archive.db, self.node.name(), SHARED_LEASE).await {
+                tracing::warn!(%error, "leases could not be renewed; another node may take what this one works on");
+            }
+        }
+    }
+
     /// Claims as many as there are free slots, until nothing is due.
     async fn start_due(
         self: &Arc<Self>,
@@ -178,7 +189,7 @@ impl Worker {
         cancel: &CancellationToken,
         looked_past: &mut Option<Instant>,
     ) -> Result<(), ArchiveError> {
-        let lease = lease(&self.archive.settings);
+        let lease = lease(&self.archive.settings, self.archive.db.is_shared());
         if self.leftovers.swap(false, Ordering::Relaxed) {
             self.recover().await?;
         }
@@ -197,7 +208,7 @@ impl Worker {
                 *looked_past = Some(Instant::now());
             }
             let limit = (1 + slots.available_permits()).min(room);
-            let claim = Claim { now, lease, limit, lanes: self.lanes(), busy, owner: &self.owner };
+            let claim = Claim { now, lease, limit, lanes: self.lanes(), busy, owner: self.node.name() };
             let jobs = work::claim(&self.archive.db, claim).await?;
             if jobs.is_empty() {
                 return Ok(());
@@ -236,7 +247,7 @@ impl Worker {
     async fn handle(&self, job: &Job, cancel: &CancellationToken) {
         let outcome = tokio::select! {
             () = cancel.cancelled() => {
-                if let Err(error) = work::hand_back(&self.archive.db, job.call_seq, &job.source).await {
+                if let Err(error) = work::hand_back(&self.archive.db, self.node.name(), job.call_seq, &job.source).await {
                     tracing::warn!(%error, call_id = job.call_id, "a lease could not be given back; the next start frees it");
                 }
                 return;
@@ -253,30 +264,10 @@ impl Worker {
         }
     }
 
-    /// What is wrong is ours: tried again for as long as it lasts, and told to whoever asks how the archive is.
-    async fn our_side(&self, job: &Job, error: &str, trouble: String) {
-        tracing::error!(error, call_id = job.call_id, "a recording waits: the archive's own side has a problem");
-        self.archive.health.report(PART, trouble);
-        self.leftovers.store(true, Ordering::Relaxed);
-        let next = self.after(BACK_OFF);
-        if let Err(error) = work::release(&self.archive.db, job, next, false, &format!("our side: {error}")).await {
-            tracing::error!(%error, call_id = job.call_id, "a lease could not be given back; it is freed in a moment");
-        }
-    }
-
-    /// A recording that makes the program panic is one that can't be fetched yet; another version may be able to.
-    async fn panicked(&self, job: &Job) {
-        self.leftovers.store(true, Ordering::Relaxed);
-        let failed = Outcome::Failed(FetchError::passing("the archive met a fault of its own in it: see its log"));
-        if let Err(error) = self.settle(job, failed).await {
-            self.our_side(job, &error.to_string(), trouble(&error)).await;
-        }
-    }
-
-    /// Nothing should take longer than its lease. What does hangs in the store or on the disk.
+    /// Nothing should take longer. What does hangs in the store or on the disk.
     async fn tell_when_late(&self, job: &Job) -> std::convert::Infallible {
-        tokio::time::sleep(lease(&self.archive.settings)).await;
-        tracing::error!(call_id = job.call_id, "a recording takes longer than its lease: store or spool do not answer");
+        tokio::time::sleep(self.archive.settings.timeout + STORING).await;
+        tracing::error!(call_id = job.call_id, "a recording takes too long: store or spool do not answer");
         self.archive.health.report(PART, "the store or the spool do not answer");
         std::future::pending().await
     }
@@ -331,7 +322,11 @@ impl Worker {
         archive.spool.ready()?;
         fault::point("archiver.fetching");
         // What the row says of the address is only a copy.
-        match self.fetcher.fetch(&recording.url, &path, &archive.spool).await {
+        let fetched = self.fetcher.fetch(&recording.url, &path, &archive.spool).await;
+        if !work::is_still_held(&archive.db, job, self.node.name()).await? {
+            return Ok(Outcome::Lost);
+        }
+        match fetched {
             Ok(staged) if staged.audio.complete => self.store(job, &facts, staged).await,
             Ok(staged) => {
                 self.keep_half(job, staged).await?;
@@ -353,18 +348,7 @@ impl Worker {
         Ok(())
     }
 
-    /// When the time for trying is over, half is better than nothing; the flag says that it is only half.
-    async fn store_half(&self, job: &Job) -> Result<bool, ArchiveError> {
-        let half = self.archive.spool.half(job.call_seq, &job.source);
-        let (Some(staged), Some(facts)) =
-            (restage(&half, &self.archive.spool).await?, self.archive.calls.facts(&job.call_id).await?)
-        else {
-            return Ok(false);
-        };
-        Ok(matches!(self.store(job, &facts, staged).await?, Outcome::Archived))
-    }
-
-    async fn store(&self, job: &Job, facts: &Facts, staged: Staged) -> Result<Outcome, ArchiveError> {
+    pub(super) async fn store(&self, job: &Job, facts: &Facts, staged: Staged) -> Result<Outcome, ArchiveError> {
         match self.archive.finish(job, facts, staged).await {
             Ok(()) => Ok(Outcome::Archived),
             // Somebody put other bytes at this recording's key: trying again would not change it.
@@ -372,83 +356,6 @@ impl Worker {
                 Ok(Outcome::Failed(FetchError::Final(error.to_string())))
             }
             Err(error) => Err(error),
-        }
-    }
-
-    async fn settle(&self, job: &Job, outcome: Outcome) -> Result<(), ArchiveError> {
-        fault::point("archiver.settling");
-        let path = self.archive.spool.file(job.call_seq, &job.source);
-        match outcome {
-            Outcome::Archived => {
-                metrics::counter!("callvault_recordings_total", "outcome" => "archived").increment(1);
-                tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, "recording archived");
-            }
-            Outcome::Settled => work::drop_stray(&self.archive.db, job).await?,
-            Outcome::Stray => {
-                self.archive.calls.damaged().met(DamagedRow::Recording(job.call_id.clone()));
-                let why = "no journal entry asks for it: run callvault verify";
-                work::release(&self.archive.db, job, self.after(STRAY_PAUSE), false, why).await?;
-                return Ok(());
-            }
-            Outcome::Unreadable => {
-                let why = "its call's row is damaged: run callvault verify";
-                work::release(&self.archive.db, job, self.after(UNREADABLE_PAUSE), false, why).await?;
-                return Ok(());
-            }
-            Outcome::Failed(FetchError::Passing { reason, after }) if !self.is_last_try(job) => {
-                metrics::counter!("callvault_fetch_retries_total").increment(1);
-                let pause = after.unwrap_or_else(|| pause(self.archive.settings.retry_base, job.attempts + 1));
-                tracing::info!(call_id = job.call_id, attempts = job.attempts + 1, reason, "recording not fetched yet");
-                remove(&path).await?;
-                work::release(&self.archive.db, job, self.after(pause), true, &reason).await?;
-                return Ok(());
-            }
-            Outcome::Failed(FetchError::Own(reason)) => {
-                self.our_side(job, &reason, reason.clone()).await;
-                return Ok(());
-            }
-            Outcome::Failed(_) if self.store_half(job).await? => {
-                metrics::counter!("callvault_recordings_total", "outcome" => "archived").increment(1);
-                tracing::warn!(call_id = job.call_id, "half a recording archived: a whole one never came");
-            }
-            Outcome::Failed(error) => {
-                metrics::counter!("callvault_recordings_total", "outcome" => "failed").increment(1);
-                let given_up = matches!(error, FetchError::Passing { .. });
-                let reason = if given_up { format!("given up: {error}") } else { error.to_string() };
-                tracing::warn!(call_id = job.call_id, attempts = job.attempts + 1, reason, "recording failed");
-                let (call_id, source) = (job.call_id.clone(), job.source.clone());
-                let record = FailureRecord { call_id, source, reason, attempts: job.attempts + 1 };
-                self.archive.journal_json(Kind::RecordingFailed, &job.call_id, &record).await?;
-            }
-        }
-        fault::point("archiver.receipted");
-        remove(&path).await?;
-        remove(&self.archive.spool.half(job.call_seq, &job.source)).await?;
-        fault::point("archiver.spool_removed");
-        self.archive.health.clear(PART);
-        fault::point("archiver.done");
-        Ok(())
-    }
-
-    /// True once the time for trying is over: what comes now is the last word.
-    fn is_last_try(&self, job: &Job) -> bool {
-        let deadline = job.first_attempt_at.saturating_add(work::micros(self.archive.settings.give_up_after));
-        self.archive.clock.now().as_microsecond() >= deadline
-    }
-
-    fn after(&self, pause: Duration) -> i64 {
-        self.archive.clock.now().as_microsecond().saturating_add(work::micros(pause))
-    }
-}
-
-/// What keeps recordings waiting, for everybody to read: nothing of any call in it.
-fn trouble(error: &ArchiveError) -> String {
-    match error {
-        ArchiveError::Spool(error) => format!("the spool can't be used: {error}"),
-        ArchiveError::Store(StoreError::Io(error)) => format!("the store can't be used: {error}"),
-        ArchiveError::Db(_) | ArchiveError::Append(_) => "the database can't be used".into(),
-        ArchiveError::Store(_) | ArchiveError::Json(_) => {
-            "recordings wait for a problem of our own: see the log".into()
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::facts::Facts;
 use super::project::RecordingRow;
 use super::view::RecordingState;
+use crate::db::ColumnType::{Int, Text};
 use crate::db::{Arg, Db, Result, Row, Rows};
 
 /// Which recordings are taken first. A link lives for a short while only, so what was never tried comes before what
@@ -42,6 +43,7 @@ pub(super) fn rows(touched: &[Touched]) -> [Rows; 2] {
         into_queue(awaited.into_iter().map(Touched::queued).collect()),
         Rows {
             head: "delete from recording_work where (call_seq, source) in (",
+            types: &[Int, Text],
             rows: settled.into_iter().map(Touched::key).collect(),
             tail: ")",
         },
@@ -68,6 +70,7 @@ impl Touched {
 fn into_queue(rows: Vec<Vec<Arg>>) -> Rows {
     Rows {
         head: "insert into recording_work (call_seq, source, host, lane, next_attempt_at, leased_until, attempts)",
+        types: &[Int, Text, Text, Int, Int, Int, Int],
         rows,
         tail: "on conflict (call_seq, source) do nothing",
     }

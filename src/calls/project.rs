@@ -9,17 +9,20 @@ use super::due::{self, Touched};
 use super::facts::Facts;
 use super::recent::{Folded, RecentCalls};
 use super::view::RecordingState;
+use crate::db::ColumnType::{self, Bool, Int, Text};
 use crate::db::{Arg, Ask, Error, Result, Row, Rows, Tx};
 use crate::intake::is_call_subject;
 use crate::journal::{Appended, Kind, NewEntry, Projection, ProjectionError, about_in};
 
 const INTO_CALLS: &str = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state,
     open_since, recording_due_since)";
+const CALLS: &[ColumnType] = &[Int, Text, Text, Int, Text, Text, Text, Int, Int];
 const UPSERT_CALLS: &str = "on conflict (first_seq) do update set last_seq = excluded.last_seq, facts = excluded.facts,
     status = excluded.status, recording_state = excluded.recording_state, open_since = excluded.open_since,
     recording_due_since = excluded.recording_due_since";
 const INTO_RECORDINGS: &str =
     "insert into recordings (call_seq, source, call_id, url, state, sha256, object_key, vcon_key, analysed)";
+const RECORDINGS: &[ColumnType] = &[Int, Text, Text, Text, Text, Text, Text, Text, Bool];
 const UPSERT_RECORDINGS: &str = "on conflict (call_seq, source) do update set state = excluded.state,
     sha256 = excluded.sha256, object_key = excluded.object_key, vcon_key = excluded.vcon_key, analysed = excluded.analysed";
 
@@ -34,7 +37,7 @@ impl Projection for CallProjection {
         let of_call = |entry: &&NewEntry| concerns_call(entry.kind, entry.subject.as_deref());
         let subjects: BTreeSet<&String> = entries.iter().filter(of_call).filter_map(|e| e.subject.as_ref()).collect();
         let keys = subjects.into_iter().map(|subject| Arg::from(subject.as_str())).collect();
-        Some(Ask::ByKeys { head: "select subject, facts from calls where subject in", keys })
+        Some(Ask::ByKeys { head: "select subject, facts from calls where subject", keys })
     }
 
     async fn apply(&self, tx: &mut Tx, known: Vec<Row>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
@@ -70,8 +73,8 @@ impl Projection for CallProjection {
         let rows = recordings.iter().map(|touched| touched.row.args()).collect();
         let [awaited, settled] = due::rows(&recordings);
         Ok(vec![
-            Rows { head: INTO_CALLS, rows: calls, tail: UPSERT_CALLS },
-            Rows { head: INTO_RECORDINGS, rows, tail: UPSERT_RECORDINGS },
+            Rows { head: INTO_CALLS, types: CALLS, rows: calls, tail: UPSERT_CALLS },
+            Rows { head: INTO_RECORDINGS, types: RECORDINGS, rows, tail: UPSERT_RECORDINGS },
             awaited,
             settled,
         ])

@@ -82,7 +82,7 @@ impl Calls {
     /// The database.
     pub async fn facts_of(&self, subjects: &[String]) -> Result<Readable> {
         let keys: Vec<Arg> = subjects.iter().map(|subject| Arg::from(subject.as_str())).collect();
-        Ok(self.readable(&self.db.fetch_in("select subject, facts from calls where subject in", &keys).await?))
+        Ok(self.readable(&self.db.fetch_in("select subject, facts from calls where subject", &keys).await?))
     }
 
     /// The facts of calls, with what the entries say that stand beside their keys, which this process may have in memory;
@@ -156,7 +156,7 @@ impl Calls {
     /// As [`Calls::facts`].
     pub async fn get_many(&self, call_ids: &[String]) -> Result<Vec<Call>> {
         let keys: Vec<Arg> = call_ids.iter().map(|id| Arg::from(call_key(&text_safe(id)))).collect();
-        let rows = self.db.fetch_in("select facts from calls where subject in", &keys).await?;
+        let rows = self.db.fetch_in("select facts from calls where subject", &keys).await?;
         let facts: Vec<Facts> = rows.iter().map(parse).collect::<Result<_>>()?;
         let mut calls: HashMap<String, Call> =
             self.with_work(&facts).await?.into_iter().map(|call| (call.call_id.clone(), call)).collect();
@@ -255,7 +255,7 @@ impl Calls {
             .filter(|f| f.recordings.values().any(|r| r.state() == RecordingState::Pending))
             .map(|f| Arg::Int(f.first_seq.cast_signed()))
             .collect();
-        let sql = "select call_seq, source, attempts, last_error from recording_work where call_seq in";
+        let sql = "select call_seq, source, attempts, last_error from recording_work where call_seq";
         let rows = self.db.fetch_in(sql, &pending).await?;
         let work: HashMap<(i64, String), Work> = rows.iter().map(work).collect::<Result<_>>()?;
         Ok(facts

@@ -12,7 +12,7 @@ use super::{Arg, Result, Row, Sql};
 #[derive(Clone, Debug)]
 pub enum Ask {
     Plain(Sql),
-    /// The rows of many keys: `head` ends in `in`.
+    /// The rows of many keys: `head` ends in what the keys are compared with.
     ByKeys {
         head: &'static str,
         keys: Vec<Arg>,
@@ -34,7 +34,7 @@ pub(super) async fn together(connection: &mut SqliteConnection, first: &str, ask
             Ask::ByKeys { head, keys } => {
                 for keys in keys.chunks(MOST_ROWS) {
                     let size = padded(keys.len());
-                    sql.push_str(&format!("{head} {};", question_marks(size)));
+                    sql.push_str(&format!("{head} in {};", question_marks(size)));
                     owners.push(owner);
                     let filling = keys.iter().cycle().take(size - keys.len());
                     for key in keys.iter().chain(filling) {
@@ -64,20 +64,20 @@ pub(super) async fn together(connection: &mut SqliteConnection, first: &str, ask
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::{Rows, SCHEMA_VERSION, check::fresh};
+    use crate::db::{ColumnType, Rows, SCHEMA_VERSION, check::fresh};
 
     #[tokio::test]
     async fn every_question_gets_its_own_rows() {
         let db = fresh(SCHEMA_VERSION).await.unwrap();
         db.execute("create table numbers (n integer primary key)", &[]).await.unwrap();
         let rows = (0..300).map(|n| vec![Arg::Int(n)]).collect();
-        let numbers = Rows { head: "insert into numbers (n)", rows, tail: "" };
+        let numbers = Rows { head: "insert into numbers (n)", types: &[ColumnType::Int], rows, tail: "" };
         db.begin().await.unwrap().write_and_commit(vec![numbers]).await.unwrap();
         for count in [0, 1, 5, 128, 129, 300, 400] {
             let keys: Vec<Arg> = (0..count).map(Arg::Int).collect();
             let asked = vec![
                 Ask::Plain(Sql::Same("select n from numbers where n < 0")),
-                Ask::ByKeys { head: "select n from numbers where n in", keys },
+                Ask::ByKeys { head: "select n from numbers where n", keys },
                 Ask::Plain(Sql::Same("select n from numbers where n >= 298 order by n")),
             ];
             let (tx, answers) = db.begin_with(asked).await.unwrap();

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use super::write::WriteConnection;
-use super::{Db, Result};
+use super::{Db, Result, Server};
 
 /// How long a statement waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -23,7 +23,6 @@ const ROW_BUFFER: usize = 1024;
 const STATEMENTS: usize = 256;
 /// Connections that read beside the one that writes.
 const SQLITE_READERS: u32 = 4;
-const POSTGRES_CONNECTIONS: u32 = 10;
 
 impl Db {
     /// Opens (and makes, where it is missing) the SQLite file at `path`.
@@ -55,13 +54,10 @@ impl Db {
     /// # Errors
     /// The address can't be read, or nothing answers there.
     pub async fn open_postgres(url: &str) -> Result<Self> {
-        let options = PgConnectOptions::from_str(url)?.application_name("callvault");
-        let pool = PgPoolOptions::new()
-            .max_connections(POSTGRES_CONNECTIONS)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options)
-            .await?;
-        Ok(Self::Postgres(pool))
+        let server = Server::new(PgConnectOptions::from_str(url)?.application_name("callvault"));
+        // It tells what is wrong with the address.
+        server.pool.acquire().await?;
+        Ok(Self::Postgres(server))
     }
 
     /// Moves what SQLite's write-ahead log holds into the file, beside whoever writes and reads, and as far as they let it.
@@ -83,7 +79,7 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(server) => server.pool.close().await,
         }
     }
 }

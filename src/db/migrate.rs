@@ -20,8 +20,12 @@ macro_rules! migration {
 }
 
 /// In order; a step that has shipped is never edited.
-const MIGRATIONS: &[Migration] =
-    &[migration!("0001_archive.sql"), migration!("0002_recordings_due.sql"), migration!("0003_fewer_indexes.sql")];
+const MIGRATIONS: &[Migration] = &[
+    migration!("0001_archive.sql"),
+    migration!("0002_recordings_due.sql"),
+    migration!("0003_fewer_indexes.sql"),
+    migration!("0004_nodes.sql"),
+];
 
 const CREATE: &str = "create table if not exists schema_version (id bigint primary key, version bigint not null)";
 const LOCK: Sql = Sql::Split {

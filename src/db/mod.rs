@@ -7,16 +7,19 @@
 mod ask;
 mod check;
 mod connect;
+mod error;
 mod migrate;
+mod postgres;
 mod rows;
 mod value;
 mod write;
 
 use std::time::Duration;
 
+use rows::Column;
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Executor, PgPool, Postgres, SqlitePool};
+use sqlx::{AssertSqlSafe, Executor, Postgres, SqlitePool};
 use value::Bind;
 use write::{WriteConnection, WriteTx};
 
@@ -24,109 +27,16 @@ use crate::fault;
 
 pub use ask::Ask;
 pub use check::Flaw;
+pub use error::Error;
 pub use migrate::SCHEMA_VERSION;
-pub use rows::Rows;
+pub use postgres::{Growth, Server};
+pub use rows::{ColumnType, Rows};
 pub use value::{Arg, Row, Sql, text_safe};
 
 /// How long one step of a transaction may take: longer than the wait for another process's lock.
 const STEP_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a query outside of transactions may take: some look at every row.
 const QUERY_PATIENCE: Duration = Duration::from_secs(300);
-
-/// What went wrong between us and the database.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("the database could not be used: {0}")]
-    Sqlx(#[from] sqlx::Error),
-    #[error("the database did not answer within {0:?}: see whether it, or the disk below it, is stuck")]
-    TimedOut(Duration),
-    #[error("the database has schema version {found}, this program knows up to {known}: use a newer callvault")]
-    NewerSchema { found: i64, known: i64 },
-    #[error("the database has schema version {found}, this program needs {known}: run callvault migrate")]
-    OlderSchema { found: i64, known: i64 },
-    #[error(
-        "the database says that it has schema version {version}, but {what}: {why}. Somebody changed it; restore it from a backup"
-    )]
-    StrangeSchema { version: i64, what: String, why: String },
-    #[error("the database has tables but no schema version: somebody changed it; restore it from a backup")]
-    NoSchemaVersion,
-    #[error("stored data is damaged: {0}")]
-    Damaged(String),
-}
-
-impl Error {
-    /// True where a second attempt may succeed: lost connection, lock, full disk.
-    #[must_use]
-    pub fn is_outage(&self) -> bool {
-        match self {
-            Self::Sqlx(sqlx::Error::Database(error)) => {
-                let code = error.code().unwrap_or_default();
-                if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-                    // Connection, resources, operator intervention, serialisation, read-only transaction.
-                    ["08", "53", "57", "40", "25"].iter().any(|class| code.starts_with(class))
-                } else {
-                    // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN; the low byte of an extended code.
-                    code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
-                }
-            }
-            Self::Sqlx(
-                sqlx::Error::Io(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::WorkerCrashed,
-            )
-            | Self::TimedOut(_) => true,
-            _ => false,
-        }
-    }
-
-    /// True where the database refuses this very row and would refuse it again: constraint, size, type, range.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        let Self::Sqlx(sqlx::Error::Database(error)) = self else { return false };
-        let code = error.code().unwrap_or_default();
-        if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-            // Data exception, integrity constraint, program limit.
-            ["22", "23", "54"].iter().any(|class| code.starts_with(class))
-        } else {
-            // TOOBIG, CONSTRAINT, MISMATCH, RANGE.
-            code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 18 | 19 | 20 | 25))
-        }
-    }
-
-    /// True where what is stored makes no sense: a page, a value that does not decode, a row that does not read back.
-    #[must_use]
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Damaged(_) => true,
-            Self::Sqlx(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => true,
-            Self::Sqlx(sqlx::Error::Database(error)) => {
-                let code = error.code().unwrap_or_default();
-                if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-                    // Internal error: data_corrupted, index_corrupted.
-                    code.starts_with("XX00")
-                } else {
-                    // CORRUPT, NOTADB.
-                    code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 11 | 26))
-                }
-            }
-            _ => false,
-        }
-    }
-
-    /// True where a unique constraint refused the row.
-    #[must_use]
-    pub fn is_unique_violation(&self) -> bool {
-        matches!(self, Self::Sqlx(sqlx::Error::Database(error)) if error.is_unique_violation())
-    }
-}
-
-impl From<std::io::Error> for Error {
-    fn from(error: std::io::Error) -> Self {
-        Self::Sqlx(error.into())
-    }
-}
 
 /// Everything that is asked of the database comes by here: what never answers must not hold up who asks for ever.
 async fn bounded<T>(name: &'static str, patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -151,7 +61,7 @@ pub enum Db {
         write: WriteConnection,
         read: SqlitePool,
     },
-    Postgres(PgPool),
+    Postgres(Server),
 }
 
 /// A write transaction; undone when dropped without [`Tx::commit`].
@@ -191,8 +101,9 @@ impl Db {
                     let rows = ask::together(tx.connection()?, BEGIN, asked).await?;
                     Ok((Tx::Sqlite(tx), rows))
                 }
-                Self::Postgres(pool) => {
-                    let (mut tx, mut rows) = (Tx::Postgres(pool.begin().await?), Vec::with_capacity(asked.len()));
+                Self::Postgres(server) => {
+                    let (mut tx, mut rows) =
+                        (Tx::Postgres(server.pool.begin().await?), Vec::with_capacity(asked.len()));
                     for ask in asked {
                         rows.push(match ask {
                             Ask::Plain(sql) => tx.fetch_all(sql, &[]).await?,
@@ -219,9 +130,14 @@ impl Db {
                         run!(read, SqliteArguments, AssertSqlSafe(sql.sqlite()), params.iter().cloned(), fetch_all)?;
                     rows.into_iter().map(Row::Sqlite).collect()
                 }
-                Self::Postgres(pool) => {
-                    let rows =
-                        run!(pool, PgArguments, AssertSqlSafe(sql.postgres()), params.iter().cloned(), fetch_all)?;
+                Self::Postgres(server) => {
+                    let rows = run!(
+                        &server.pool,
+                        PgArguments,
+                        AssertSqlSafe(sql.postgres()),
+                        params.iter().cloned(),
+                        fetch_all
+                    )?;
                     rows.into_iter().map(Row::Postgres).collect()
                 }
             })
@@ -245,11 +161,22 @@ impl Db {
         self.fetch_optional(sql, params).await?.ok_or(Error::Sqlx(sqlx::Error::RowNotFound))
     }
 
-    /// The rows of many keys: `head` ends in `in`.
+    /// The rows of many keys: `head` ends in what the keys are compared with.
     ///
     /// # Errors
     /// As the database reports them.
     pub async fn fetch_in(&self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Self::Postgres(server) = self {
+            let (sql, keys) = (any_of(head), Column::of_keys(keys));
+            let query = async {
+                let rows = run!(&server.pool, PgArguments, AssertSqlSafe(sql), [keys], fetch_all)?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            };
+            return bounded("database.query", QUERY_PATIENCE, query).await;
+        }
         let mut rows = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(rows::MOST_ROWS) {
             let (sql, params) = with_keys(head, chunk);
@@ -342,22 +269,46 @@ impl Tx {
         }
         let mut touched = 0;
         for mut rows in all {
+            if let Self::Postgres(_) = self {
+                touched += self.at_once(vec![rows]).await?;
+                continue;
+            }
             while !rows.rows.is_empty() {
-                let (sql, params) = match self {
-                    Self::Sqlite(_) => rows::together(vec![rows.piece(rows::MOST_ROWS)], rows::MOST_ROWS),
-                    Self::Postgres(_) => rows.piece(rows::largest_piece(rows.rows.len())).in_place(),
-                };
+                let (sql, params) = rows::together(vec![rows.piece(rows::MOST_ROWS)], rows::MOST_ROWS);
                 touched += self.execute_with(Sql::Owned(sql), params).await?;
             }
         }
         Ok(touched)
     }
 
-    /// The rows of many keys: `head` ends in `in`.
+    /// Rows for any number of tables in one statement, on PostgreSQL; the number of rows of the last that were touched.
+    async fn at_once(&mut self, all: Vec<Rows>) -> Result<u64> {
+        let Self::Postgres(tx) = self else { return Ok(0) };
+        let (sql, columns) = rows::at_once(all);
+        if columns.is_empty() {
+            return Ok(0);
+        }
+        let statement =
+            async { Ok(run!(&mut **tx, PgArguments, AssertSqlSafe(sql), columns, execute)?.rows_affected()) };
+        bounded("database.execute", STEP_PATIENCE, statement).await
+    }
+
+    /// The rows of many keys: `head` ends in what the keys are compared with.
     ///
     /// # Errors
     /// As the database reports them.
     pub async fn fetch_in(&mut self, head: &str, keys: &[Arg]) -> Result<Vec<Row>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Self::Postgres(tx) = self {
+            let (sql, keys) = (any_of(head), Column::of_keys(keys));
+            let query = async {
+                let rows = run!(&mut **tx, PgArguments, AssertSqlSafe(sql), [keys], fetch_all)?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            };
+            return bounded("database.fetch", STEP_PATIENCE, query).await;
+        }
         let mut rows = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(rows::MOST_ROWS) {
             let (sql, params) = with_keys(head, chunk);
@@ -374,15 +325,19 @@ impl Tx {
         self.write_and_commit(Vec::new()).await
     }
 
-    /// [`Tx::write`] and [`Tx::commit`]; on SQLite a batch that is not large takes one hand-over.
+    /// [`Tx::write`] and [`Tx::commit`]; on SQLite a batch that is not large takes one hand-over, on PostgreSQL one statement.
     ///
     /// # Errors
     /// As [`Tx::commit`].
     pub async fn write_and_commit(mut self, all: Vec<Rows>) -> Result<()> {
         let (sql, params) = match (&self, rows::common_size(&all)) {
             (Self::Sqlite(_), Some(size)) => rows::together(all, size),
-            _ => {
+            (Self::Sqlite(_), None) => {
                 self.write(all).await?;
+                Default::default()
+            }
+            (Self::Postgres(_), _) => {
+                self.at_once(all).await?;
                 Default::default()
             }
         };
@@ -428,13 +383,17 @@ impl Tx {
     }
 }
 
-/// A list of keys, filled up by repeating the last.
+/// A list of keys for SQLite, filled up by repeating the last.
 fn with_keys(head: &str, keys: &[Arg]) -> (Sql, Vec<Arg>) {
     let size = rows::padded(keys.len());
     let mut params = keys.to_vec();
     if let Some(last) = keys.last() {
         params.resize(size, last.clone());
     }
-    let (sqlite, postgres) = (rows::question_marks(size), rows::places(0, size));
-    (Sql::OwnedSplit { sqlite: format!("{head} {sqlite}"), postgres: format!("{head} {postgres}") }, params)
+    (Sql::Owned(format!("{head} in {}", rows::question_marks(size))), params)
+}
+
+/// PostgreSQL takes any number of keys as one array.
+fn any_of(head: &str) -> String {
+    format!("{head} = any($1)")
 }

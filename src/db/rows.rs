@@ -10,9 +10,24 @@ pub(super) fn padded(count: usize) -> usize {
     [1, 2, 4, 8, 16, 32, 48, 64, 96].into_iter().find(|size| count <= *size).unwrap_or(MOST_ROWS)
 }
 
-/// The number of rows of the largest statement that so many fill.
-pub(super) fn largest_piece(count: usize) -> usize {
-    [64, 16, 4].into_iter().find(|size| *size <= count).unwrap_or(1)
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    Int,
+    Text,
+    Bytes,
+    Bool,
+}
+
+impl ColumnType {
+    fn array(self) -> &'static str {
+        match self {
+            Self::Int => "bigint[]",
+            Self::Text => "text[]",
+            Self::Bytes => "bytea[]",
+            Self::Bool => "boolean[]",
+        }
+    }
 }
 
 /// Rows for one table.
@@ -20,7 +35,9 @@ pub(super) fn largest_piece(count: usize) -> usize {
 pub struct Rows {
     /// The statement up to where the rows begin.
     pub head: &'static str,
-    /// All of one length; none has NULL in its first column.
+    /// Of its columns, in order.
+    pub types: &'static [ColumnType],
+    /// Each as long as `types`; none has NULL in its first column.
     pub rows: Vec<Vec<Arg>>,
     /// What follows the rows.
     pub tail: &'static str,
@@ -33,13 +50,55 @@ impl Rows {
         Self { rows: std::mem::replace(&mut self.rows, rest), ..*self }
     }
 
-    /// One statement for PostgreSQL, which would take every parameter of a sub-query for a text.
-    pub(super) fn in_place(self) -> (String, Vec<Arg>) {
-        let columns = self.rows.first().map_or(0, Vec::len);
-        let values: Vec<String> = (0..self.rows.len()).map(|row| places(row * columns, columns)).collect();
-        let sql = format!("{} values {} {}", self.head, values.join(","), self.tail);
-        (sql, self.rows.into_iter().flatten().collect())
+    /// One statement for PostgreSQL, whatever the number of rows: each column is one array, of those after the first
+    /// `before` parameters.
+    pub(super) fn unnested(self, before: usize) -> (String, Vec<Column>) {
+        let places: Vec<String> =
+            (before + 1..).zip(self.types).map(|(place, of)| format!("${place}::{}", of.array())).collect();
+        let sql = format!("{} select * from unnest({}) {}", self.head, places.join(", "), self.tail);
+        let mut columns: Vec<Column> = self.types.iter().map(|of| Column { of: *of, args: Vec::new() }).collect();
+        for row in self.rows {
+            for (column, arg) in columns.iter_mut().zip(row) {
+                column.args.push(arg);
+            }
+        }
+        (sql, columns)
     }
+}
+
+/// A column of many rows, for PostgreSQL.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) of: ColumnType,
+    pub(super) args: Vec<Arg>,
+}
+
+impl Column {
+    /// Keys that are looked for; all are of the first one's type.
+    pub(super) fn of_keys(keys: &[Arg]) -> Self {
+        let of = match keys.first() {
+            Some(Arg::Int(_)) => ColumnType::Int,
+            Some(Arg::Bytes(_)) => ColumnType::Bytes,
+            Some(Arg::Bool(_)) => ColumnType::Bool,
+            Some(Arg::Text(_) | Arg::Null) | None => ColumnType::Text,
+        };
+        Self { of, args: keys.to_vec() }
+    }
+}
+
+/// All in one statement for PostgreSQL: what a small batch costs is mostly the way there and back. The parts see the
+/// tables as they were before it, and take effect together.
+pub(super) fn at_once(all: Vec<Rows>) -> (String, Vec<Column>) {
+    let (mut parts, mut columns) = (Vec::new(), Vec::new());
+    for rows in all.into_iter().filter(|rows| !rows.rows.is_empty()) {
+        let (sql, more) = rows.unnested(columns.len());
+        columns.extend(more);
+        parts.push(sql);
+    }
+    let last = parts.pop().unwrap_or_default();
+    let others: Vec<String> = parts.iter().enumerate().map(|(n, part)| format!("part{n} as ({part})")).collect();
+    let sql = if others.is_empty() { last } else { format!("with {} {last}", others.join(", ")) };
+    (sql, columns)
 }
 
 /// The size of statements that one text can take all of these rows with; `None` where there are too many.
@@ -52,7 +111,7 @@ pub(super) fn common_size(all: &[Rows]) -> Option<usize> {
 /// filled up with rows of NULL, which it leaves out again.
 pub(super) fn together(all: Vec<Rows>, size: usize) -> (String, Vec<Arg>) {
     let (mut sql, mut params) = (String::new(), Vec::new());
-    for Rows { head, rows, tail } in all.into_iter().filter(|rows| !rows.rows.is_empty()) {
+    for Rows { head, rows, tail, .. } in all.into_iter().filter(|rows| !rows.rows.is_empty()) {
         let columns = rows.first().map_or(0, Vec::len);
         let size = if rows.len() == 1 { 1 } else { size };
         let values = vec![question_marks(columns); size].join(",");
@@ -69,12 +128,6 @@ pub(super) fn question_marks(count: usize) -> String {
     format!("({})", vec!["?"; count].join(","))
 }
 
-/// `($4,$5)` for two parameters after the third in PostgreSQL.
-pub(super) fn places(after: usize, count: usize) -> String {
-    let places: Vec<String> = (1..=count).map(|place| format!("${}", after + place)).collect();
-    format!("({})", places.join(","))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,7 +138,7 @@ mod tests {
 
     fn pairs(numbers: std::ops::Range<i64>) -> Rows {
         let rows = numbers.map(|a| vec![a.into(), if a % 3 == 0 { Arg::Null } else { (a * a).into() }]).collect();
-        Rows { head: PAIRS, rows, tail: "" }
+        Rows { head: PAIRS, types: &[ColumnType::Int, ColumnType::Int], rows, tail: "" }
     }
 
     #[tokio::test]
@@ -97,8 +150,18 @@ mod tests {
             let mut tx = db.begin().await.unwrap();
             let texts = (0..count % 7).map(|n| vec![Arg::from(format!("text {n}"))]).collect::<Vec<_>>();
             let more = texts.len() as u64;
-            let texts = Rows { head: "insert into texts (t)", rows: texts, tail: "on conflict (t) do nothing" };
-            let gone = Rows { head: "delete from pairs where a in (", rows: vec![vec![0.into()]], tail: ")" };
+            let texts = Rows {
+                head: "insert into texts (t)",
+                types: &[ColumnType::Text],
+                rows: texts,
+                tail: "on conflict (t) do nothing",
+            };
+            let gone = Rows {
+                head: "delete from pairs where a in (",
+                types: &[ColumnType::Int],
+                rows: vec![vec![0.into()]],
+                tail: ")",
+            };
             let touched = tx.write(vec![pairs(0..count), texts, gone]).await.unwrap();
             let deleted = u64::from(count > 0);
             assert_eq!(touched, count.cast_unsigned() + more + deleted, "{count} rows");

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgRow, PgTypeInfo};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Encode, Postgres, Row as _, Type};
 
+use super::rows::{Column, ColumnType};
 use super::{Error, Result};
 
 /// One statement.
@@ -132,6 +133,27 @@ impl Bind<PgArguments> for Arg {
             Self::Bytes(value) => into.add(&value[..]),
             Self::Bool(value) => into.add(value),
             Self::Null => into.add(UntypedNull),
+        }
+    }
+}
+
+impl Bind<PgArguments> for Column {
+    fn bind(self, into: &mut PgArguments) -> std::result::Result<(), BoxDynError> {
+        macro_rules! all {
+            ($variant:ident, $value:ident => $taken:expr) => {{
+                let taken = self.args.iter().map(|arg| match arg {
+                    Arg::Null => Ok(None),
+                    Arg::$variant($value) => Ok(Some($taken)),
+                    _ => Err(BoxDynError::from("an argument is not of its column's type")),
+                });
+                into.add(taken.collect::<std::result::Result<Vec<_>, _>>()?)
+            }};
+        }
+        match self.of {
+            ColumnType::Int => all!(Int, value => *value),
+            ColumnType::Text => all!(Text, value => value.as_str()),
+            ColumnType::Bytes => all!(Bytes, value => &value[..]),
+            ColumnType::Bool => all!(Bool, value => *value),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::fault;
 use crate::health::Health;
 use crate::intake::call_key;
 use crate::journal::{AppendError, Body, Journal, Kind, NewEntry};
+use crate::nodes::{Node, Turn};
 use crate::retention::PolicySet;
 
 /// Entries that are looked at in one step.
@@ -52,6 +53,14 @@ pub struct Followed {
     skipped: Skipped,
 }
 
+/// What it is time for.
+#[derive(Clone, Copy)]
+enum Due {
+    Clock,
+    Damage,
+    Entries,
+}
+
 /// Raises and resolves flags.
 pub struct Evaluator {
     pub db: Db,
@@ -61,27 +70,30 @@ pub struct Evaluator {
     pub thresholds: FlagThresholds,
     pub policies: PolicySet,
     pub health: Health,
+    pub node: Node,
 }
 
 impl Evaluator {
-    /// Runs until cancelled.
+    /// Runs until cancelled; of several nodes one evaluates.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let (mut grown, mut followed) = (self.journal.watch(), Followed::default());
+        let mut turn = self.node.turn("flags");
         let shortest = self.thresholds.call_overdue.min(self.thresholds.recording_overdue);
         let mut tick = tokio::time::interval((shortest / 4).clamp(Duration::from_millis(250), Duration::from_secs(30)));
         let mut again = tokio::time::interval(LOOK_AGAIN);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let outcome = tokio::select! {
-                () = cancel.cancelled() => return,
-                _ = tick.tick() => self.look_at_the_clock().await,
-                _ = again.tick() => self.look_at_damage().await,
+            let due = tokio::select! {
+                () = cancel.cancelled() => break,
+                _ = tick.tick() => Due::Clock,
+                _ = again.tick() => Due::Damage,
                 _ = grown.changed() => {
                     tokio::time::sleep(GATHER).await;
-                    self.follow(&mut followed).await
+                    Due::Entries
                 }
-                () = tokio::time::sleep(POLL) => self.follow(&mut followed).await,
+                () = tokio::time::sleep(POLL) => Due::Entries,
             };
+            let outcome = self.look(due, &mut turn, &mut followed).await;
             match outcome {
                 Ok(()) => self.health.clear("flags"),
                 Err(error) => {
@@ -90,6 +102,23 @@ impl Evaluator {
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }
+        }
+        if let Err(error) = turn.let_go().await {
+            tracing::warn!(%error, "the turn at the flags could not be given up; it ends by itself");
+        }
+    }
+
+    async fn look(&self, due: Due, turn: &mut Turn, followed: &mut Followed) -> Result<(), EvaluatorError> {
+        // What this process met is for it alone to look at again.
+        if let Due::Damage = due {
+            return self.look_at_damage().await;
+        }
+        if !turn.is_mine().await? {
+            return Ok(());
+        }
+        match due {
+            Due::Clock => self.look_at_the_clock().await,
+            Due::Damage | Due::Entries => self.follow(followed).await,
         }
     }
 

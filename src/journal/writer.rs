@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use super::recent::Recent;
 use super::{Body, Entry, Kind};
 use crate::clock::{Clock, from_micros};
+use crate::db::ColumnType::{Bytes, Int, Text};
 use crate::db::{Arg, Ask, Db, Error as DbError, Row, Rows, Sql, Tx};
 use crate::evidence::Frontier;
 use crate::fault;
@@ -225,7 +226,8 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        self.db = self.db.apart();
         let mut batch = Vec::new();
         while jobs.recv_many(&mut batch, BATCH_ENTRIES).await > 0 {
             self.is_under_way(Some(Instant::now()));
@@ -389,8 +391,13 @@ impl Writer {
             return Ok(receipts);
         }
         let mut written = vec![
-            Rows { head: "insert into journal (seq, at, kind, subject, body_hash, entry, leaf)", rows, tail: "" },
-            Rows { head: "insert into journal_bodies (seq, salt, body)", rows: bodies, tail: "" },
+            new_entries(rows),
+            Rows {
+                head: "insert into journal_bodies (seq, salt, body)",
+                types: &[Int, Bytes, Bytes],
+                rows: bodies,
+                tail: "",
+            },
             new_head(&frontier, at),
         ];
         for (projection, known) in self.projections.iter().zip(answers) {
@@ -404,6 +411,15 @@ impl Writer {
         self.projections.iter().for_each(|projection| projection.committed());
         self.size.send_replace(frontier.size());
         Ok(receipts)
+    }
+}
+
+fn new_entries(rows: Vec<Vec<Arg>>) -> Rows {
+    Rows {
+        head: "insert into journal (seq, at, kind, subject, body_hash, entry, leaf)",
+        types: &[Int, Int, Text, Text, Bytes, Text, Bytes],
+        rows,
+        tail: "",
     }
 }
 
@@ -437,6 +453,7 @@ fn head(row: Option<&Row>) -> Result<(Frontier, Timestamp), DbError> {
 fn new_head(frontier: &Frontier, at: Timestamp) -> Rows {
     Rows {
         head: "insert into journal_head (id, size, at, frontier)",
+        types: &[Int, Int, Int, Bytes],
         rows: vec![vec![
             Arg::Int(1),
             Arg::Int(frontier.size().cast_signed()),

@@ -19,7 +19,9 @@ impl Run<'_> {
         for (what, why) in impossible_cursors(&app.db, app.journal.size_or_end().await?).await? {
             self.damage(what, why);
         }
-        for (call_seq, source) in impossible_work(&app.db, now.as_microsecond(), lease(&app.config.recordings)).await? {
+        for (call_seq, source) in
+            impossible_work(&app.db, now.as_microsecond(), lease(&app.config.recordings, app.db.is_shared())).await?
+        {
             self.damage(format!("recording_work of call number {call_seq}, {source}"), "no worker writes such values");
         }
         for (call_seq, source, why) in queue_flaws(&app.db).await? {

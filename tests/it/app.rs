@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fake_doubletick::{API_KEY, FakeDoubleTick};
 use crate::http::{Answer, PATIENCE, client, encoded, eventually};
-use crate::{leftovers, process};
+use crate::{leftovers, pair, process};
 
 /// The archive's clock stands here when a test begins: on the day of the sender's documented samples.
 const NOW: &str = "2026-03-09T12:00:00Z";
@@ -75,6 +75,7 @@ pub fn write_config(dir: &Path, sender: &FakeDoubleTick, settings: &[(&str, &str
         // The tests' calls last three seconds.
         ("flags.short_call_seconds", "2".into()),
     ]);
+    all.extend(pair::settings(dir));
     all.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
     let lines: Vec<String> = all.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
     let path = dir.join("callvault-test.toml");
@@ -274,6 +275,7 @@ impl TestApp {
 impl Drop for TestApp {
     fn drop(&mut self) {
         self.shutdown.cancel();
+        pair::remove(self.dir.path());
         assert!(self.server.is_none() || std::thread::panicking(), "a TestApp ends with finish().await");
     }
 }

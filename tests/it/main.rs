@@ -24,6 +24,7 @@ mod leftovers;
 mod objects;
 #[cfg(feature = "failpoints")]
 mod operations;
+mod pair;
 #[cfg(feature = "failpoints")]
 mod panics;
 mod place;

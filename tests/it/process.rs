@@ -19,8 +19,8 @@ use tempfile::TempDir;
 use crate::app::{self, AUDITOR, INGEST, Parts};
 use crate::fake_doubletick::FakeDoubleTick;
 use crate::http::{Answer, PATIENCE, client, encoded, eventually};
-use crate::leftovers;
 use crate::place::Place;
+use crate::{leftovers, pair};
 
 /// The program with an environment of its own: nothing of ours leaks in.
 pub fn program() -> Command {
@@ -363,9 +363,12 @@ impl Drop for ProcessApp {
             self.dir.disable_cleanup(true);
             eprintln!("kept to be looked at: {}", self.dir.path().display());
         }
-        if let Some(mut child) = self.child.take() {
+        let child = self.child.take().map(|mut child| {
             let _ = child.kill();
             let _ = child.wait();
+        });
+        pair::remove(self.dir.path());
+        if child.is_some() {
             assert!(std::thread::panicking(), "a ProcessApp ends with finish().await");
             let log = self.log();
             let tail: Vec<&str> = log.lines().rev().filter(|line| !line.contains(" DEBUG ")).take(40).collect();
