@@ -84,7 +84,11 @@ impl App {
             return Err(no_journal());
         }
         let db = open_db(&config).await?;
-        db.migrate().await?;
+        if config.database.migrate {
+            db.migrate().await?;
+        } else {
+            db.check_schema().await?;
+        }
         let calls = Calls::new(db.clone());
         if !config.objects_dir().exists() && calls.counts().await?.2 > 0 {
             return Err(OpenError::ObjectsMissing(config.objects_dir().display().to_string()));
@@ -176,7 +180,11 @@ fn holds_objects(config: &Config) -> bool {
     std::fs::read_dir(recordings).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-async fn open_db(config: &Config) -> Result<Db, OpenError> {
+/// Opens the database that the configuration names.
+///
+/// # Errors
+/// It can't be reached, or is no database.
+pub async fn open_db(config: &Config) -> Result<Db, OpenError> {
     if uses_sqlite(config) {
         let path = config.sqlite_path();
         let unopenable = |source| OpenError::Unopenable { path: path.display().to_string(), source };

@@ -5,10 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,10 +15,11 @@ use crate::access::TokenError;
 use crate::app::App;
 use crate::archiver::{Analyser, Archive, ArchiveError, Spool, Worker};
 use crate::config::ConfigError;
-use crate::db::Growth;
+use crate::db::{Error as DbError, Growth};
 use crate::fault;
 use crate::flags::Evaluator;
-use crate::health::supervise;
+use crate::health::{Health, supervise};
+use crate::intake::{Intake, WebhookSpool};
 use crate::lock::{DataDirLock, LockError};
 use crate::nodes::Node;
 use crate::search::Follower;
@@ -40,6 +40,8 @@ pub enum ServeError {
     Io(#[from] std::io::Error),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Db(#[from] DbError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("bootstrap.tokens: {0}")]
@@ -64,18 +66,24 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
         store.clear_staging()?;
     }
     let app = Arc::new(app);
-    let workers = tokio::select! {
-        workers = prepare(&app, &metrics, &shutdown) => workers?,
+    let crew = Crew { health: app.health.clone(), tracker: TaskTracker::new(), stop: shutdown.clone() };
+    let prepared = tokio::select! {
+        prepared = prepare(&app) => prepared?,
         // Told to stop while something hangs that is needed for the start.
         () = shutdown.cancelled() => return Ok(()),
     };
+    let intake_ends = CancellationToken::new();
+    let intake = open_intake(&app, &Crew { stop: intake_ends.clone(), ..crew.clone() })?;
+    prepared.start(&app, &crew);
+    start_upkeep(&app, &metrics, &crew);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let router = web::router(WebState::new(Arc::clone(&app), metrics));
+    let router = web::router(WebState::new(Arc::clone(&app), metrics, intake));
     web::serve(listener, router, &shutdown, web::Limits::default()).await;
     shutdown.cancel();
-    workers.close();
-    if tokio::time::timeout(WORKERS_GRACE, workers.wait()).await.is_err() {
+    intake_ends.cancel();
+    crew.tracker.close();
+    if tokio::time::timeout(WORKERS_GRACE, crew.tracker.wait()).await.is_err() {
         tracing::warn!("a worker did not stop in time; what it was doing is taken up at the next start");
     }
     if tokio::time::timeout(DATABASE_GRACE, app.db.close()).await.is_err() {
@@ -85,67 +93,113 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
     Ok(())
 }
 
-/// Brings the tokens of the configuration into force, takes up what was interrupted, and starts what runs beside the
-/// server.
-async fn prepare(
-    app: &Arc<App>,
-    metrics: &PrometheusHandle,
-    shutdown: &CancellationToken,
-) -> Result<TaskTracker, ServeError> {
+/// What runs beside the server until it is told to stop.
+#[derive(Clone)]
+struct Crew {
+    health: Health,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Crew {
+    fn add<F>(&self, name: &'static str, start: impl Fn(CancellationToken) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        let started = move || start(stop.clone());
+        self.tracker.spawn(supervise(self.health.clone(), name, self.stop.clone(), started));
+    }
+}
+
+/// The workers of the node's roles, before they are started.
+struct Workers {
+    archiver: Arc<Worker>,
+    analyser: Arc<Analyser>,
+    evaluator: Arc<Evaluator>,
+    follower: Arc<Follower>,
+}
+
+/// Brings the tokens of the configuration into force, and makes ready what runs beside the server.
+async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
+    app.journal.look().await?;
     app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
+    let node = Node::of(&app.config.data_dir, app.db.clone())?;
     let archive = Arc::new(Archive {
         db: app.db.clone(),
         journal: app.journal.clone(),
         calls: app.calls.clone(),
         store: Arc::clone(&app.store),
-        spool: Spool::open(&app.config.spool_dir(), app.config.spool.max_bytes)?,
+        spool: Spool::open(&app.config.spool_dir(), app.config.spool.max_bytes - webhooks_share(app))?,
         policies: app.policies.clone(),
         clock: app.clock.clone(),
         settings: app.config.recordings.clone(),
         public_url: app.public_url(),
         health: app.health.clone(),
     });
-    let node = Node::of(&app.config.data_dir, app.db.clone())?;
-    let worker = Arc::new(Worker::new(Arc::clone(&archive), node.clone())?);
-    let analyser = Arc::new(Analyser::new(archive, node.clone()));
-    let follower = Arc::new(Follower {
-        journal: app.journal.clone(),
-        calls: app.calls.clone(),
-        handle: app.search.clone(),
-        region: app.config.region.clone(),
+    Ok(Workers {
+        archiver: Arc::new(Worker::new(Arc::clone(&archive), node.clone())?),
+        analyser: Arc::new(Analyser::new(archive, node.clone())),
+        evaluator: Arc::new(Evaluator {
+            db: app.db.clone(),
+            journal: app.journal.clone(),
+            calls: app.calls.clone(),
+            clock: app.clock.clone(),
+            thresholds: app.config.flags.clone(),
+            policies: app.policies.clone(),
+            health: app.health.clone(),
+            node,
+        }),
+        follower: Arc::new(Follower {
+            journal: app.journal.clone(),
+            calls: app.calls.clone(),
+            handle: app.search.clone(),
+            region: app.config.region.clone(),
+        }),
+    })
+}
+
+impl Workers {
+    fn start(self, app: &App, crew: &Crew) {
+        let Self { archiver, analyser, evaluator, follower } = self;
+        if app.config.roles.archiver {
+            crew.add("archiver", move |stop| Arc::clone(&archiver).run(stop));
+            crew.add("analyser", move |stop| Arc::clone(&analyser).run(stop));
+            crew.add("flagger", move |stop| Arc::clone(&evaluator).run(stop));
+        }
+        if app.config.roles.web {
+            crew.add("indexer", move |stop| Arc::clone(&follower).run(stop));
+        }
+    }
+}
+
+/// How much of the spool is for webhooks, in bytes: none where the database is as near as the spool.
+fn webhooks_share(app: &App) -> u64 {
+    if app.db.is_shared() { app.config.spool.max_bytes / 10 } else { 0 }
+}
+
+/// The door for webhooks, and what journals those that had to wait. It ends after the last request did.
+fn open_intake(app: &Arc<App>, crew: &Crew) -> Result<Intake, ServeError> {
+    let (journal, clock) = (app.journal.clone(), app.clock.clone());
+    if !app.db.is_shared() || !app.config.roles.intake {
+        return Ok(Intake { journal, clock, spool: None });
+    }
+    let folder = app.config.spool_dir().join("webhooks");
+    let (spool, drain) = WebhookSpool::open(folder, webhooks_share(app), journal.clone())?;
+    let drain = Arc::new(Mutex::new(drain));
+    crew.add("webhook spool", move |stop| {
+        let drain = Arc::clone(&drain);
+        async move { drain.lock().await.run(&stop).await }
     });
-    let evaluator = Arc::new(Evaluator {
-        db: app.db.clone(),
-        journal: app.journal.clone(),
-        calls: app.calls.clone(),
-        clock: app.clock.clone(),
-        thresholds: app.config.flags.clone(),
-        policies: app.policies.clone(),
-        health: app.health.clone(),
-        node,
-    });
-    let tracker = TaskTracker::new();
-    let cancel = || shutdown.clone();
-    let (metrics, looked_at, written) = (metrics.clone(), Arc::clone(app), Arc::clone(app));
-    let supervised = |name, start: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>| {
-        supervise(app.health.clone(), name, shutdown.clone(), start)
-    };
-    let run = |name, start| _ = tracker.spawn(supervised(name, start));
-    let token = cancel();
-    run("archiver", Box::new(move || Arc::clone(&worker).run(token.clone()).boxed()));
-    let token = cancel();
-    run("analyser", Box::new(move || Arc::clone(&analyser).run(token.clone()).boxed()));
-    let token = cancel();
-    run("indexer", Box::new(move || Arc::clone(&follower).run(token.clone()).boxed()));
-    let token = cancel();
-    run("flagger", Box::new(move || Arc::clone(&evaluator).run(token.clone()).boxed()));
-    let token = cancel();
-    run("listener", Box::new(move || hear_of_other_writers(Arc::clone(&looked_at), token.clone()).boxed()));
-    let token = cancel();
-    run("log shortener", Box::new(move || shorten_log(Arc::clone(&written), token.clone()).boxed()));
-    let token = cancel();
-    run("metrics", Box::new(move || keep_metrics_small(metrics.clone(), token.clone()).boxed()));
-    Ok(tracker)
+    Ok(Intake { journal, clock, spool: Some(spool) })
+}
+
+/// What every node needs, whatever it does.
+fn start_upkeep(app: &Arc<App>, metrics: &PrometheusHandle, crew: &Crew) {
+    let (looked_at, written, metrics) = (Arc::clone(app), Arc::clone(app), metrics.clone());
+    crew.add("listener", move |stop| hear_of_other_writers(Arc::clone(&looked_at), stop));
+    crew.add("log shortener", move |stop| shorten_log(Arc::clone(&written), stop));
+    crew.add("metrics", move |stop| keep_metrics_small(metrics.clone(), stop));
 }
 
 /// Keeps the database's log short where much is written, and empty where nothing is.

@@ -147,16 +147,7 @@ impl Access {
 
     async fn append(&self, kind: Kind, name: &str, actor: &str, body: Body) -> Result<(), TokenError> {
         let subject = Some(format!("token:{name}"));
-        let entry = NewEntry {
-            kind,
-            actor: actor.to_owned(),
-            subject,
-            body,
-            received_at: None,
-            reason: None,
-            understood: None,
-        };
-        self.journal.append(vec![entry]).await?;
+        self.journal.append(vec![NewEntry::new(kind, actor, subject, body)]).await?;
         Ok(())
     }
 }

@@ -136,15 +136,7 @@ impl Archive {
         call_id: &str,
         record: &impl serde::Serialize,
     ) -> Result<(), ArchiveError> {
-        let entry = NewEntry {
-            kind,
-            actor: "system".into(),
-            subject: Some(call_key(call_id)),
-            body: Body::of_json(record)?,
-            received_at: None,
-            reason: None,
-            understood: None,
-        };
+        let entry = NewEntry::new(kind, "system", Some(call_key(call_id)), Body::of_json(record)?);
         self.journal.append(vec![entry]).await?;
         Ok(())
     }

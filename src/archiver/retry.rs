@@ -38,15 +38,8 @@ pub async fn retry(
         match recording.state() {
             RecordingState::Failed => {
                 let record = RetryRecord { call_id: call_id.to_owned(), source: source.clone() };
-                entries.push(NewEntry {
-                    kind: Kind::RecordingRetried,
-                    actor: actor.to_owned(),
-                    subject: Some(call_key(call_id)),
-                    body: Body::of_json(&record)?,
-                    received_at: None,
-                    reason: None,
-                    understood: None,
-                });
+                let (subject, body) = (Some(call_key(call_id)), Body::of_json(&record)?);
+                entries.push(NewEntry::new(Kind::RecordingRetried, actor, subject, body));
             }
             RecordingState::Pending => {
                 work::hurry(db, facts.first_seq.cast_signed(), source).await?;

@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::{self, Config, Flags};
+use crate::config::{self, Config, Flags, Roles};
 use crate::search::QueryError;
 use crate::telemetry;
 
@@ -41,8 +41,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run everything in one process.
-    Serve,
+    /// Run everything in one process, or a part of it on one of several nodes.
+    Serve {
+        /// What this node does: a list of intake, archiver and web; without it everything.
+        #[arg(long, value_name = "ROLES")]
+        only: Option<Roles>,
+    },
+    /// Bring the database to the schema of this program; serve does it too unless database.migrate is false.
+    Migrate,
     /// Serve on an embedded default with a simulated DoubleTick, in ./callvault-demo.
     Demo,
     /// Check configuration and every component.
@@ -141,7 +147,8 @@ async fn run(cli: Cli) -> Outcome {
     // The demo reads no configuration: it must run the same everywhere.
     let config = || config::load(&flags, std::env::vars());
     match cli.command {
-        Command::Serve => serve::serve(config()?).await,
+        Command::Serve { only } => serve::serve(Config { roles: only.unwrap_or_default(), ..config()? }).await,
+        Command::Migrate => serve::migrate(config()?).await,
         Command::Demo => demo::demo(&flags).await,
         Command::Doctor => doctor::doctor(config()?).await,
         Command::Token(command) => token::token(config()?, command).await,

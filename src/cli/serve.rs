@@ -1,4 +1,4 @@
-//! `serve` and `reindex`.
+//! `serve`, `migrate` and `reindex`.
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -6,9 +6,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Found, Outcome, say};
-use crate::app::App;
+use crate::app::{App, open_db};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::db::SCHEMA_VERSION;
 use crate::journal::{Body, Kind, NewEntry};
 use crate::lock::DataDirLock;
 use crate::search::Follower;
@@ -30,6 +31,15 @@ pub(super) async fn serve(config: Config) -> Outcome {
     Ok(Found::Nothing)
 }
 
+/// Applies what is missing and does nothing else: for a role that may change the schema, before a version is rolled out.
+pub(super) async fn migrate(config: Config) -> Outcome {
+    let db = open_db(&config).await?;
+    db.migrate().await?;
+    db.close().await;
+    say(format!("The database has schema version {SCHEMA_VERSION}."))?;
+    Ok(Found::Nothing)
+}
+
 /// Cancelled by the first SIGTERM or SIGINT.
 pub(super) fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
@@ -47,16 +57,8 @@ pub(super) fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
 
 /// Asks a running server to build its index again, through the journal; without one, builds it here.
 pub(super) async fn reindex(app: App) -> Outcome {
-    let entry = NewEntry {
-        kind: Kind::IndexRebuildRequested,
-        actor: "cli".into(),
-        subject: None,
-        body: Body::of_json(&serde_json::json!({}))?,
-        received_at: None,
-        reason: None,
-        understood: None,
-    };
-    app.journal.append(vec![entry]).await?;
+    let nothing = Body::of_json(&serde_json::json!({}))?;
+    app.journal.append(vec![NewEntry::new(Kind::IndexRebuildRequested, "cli", None, nothing)]).await?;
     match DataDirLock::acquire(&app.config.data_dir, "(callvault reindex)") {
         Ok(_lock) => {
             let follower = Follower {

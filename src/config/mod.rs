@@ -5,6 +5,7 @@
 
 mod bootstrap;
 mod load;
+mod roles;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{BootstrapToken, ROLES};
 pub use load::{ConfigError, Flags, load, with_defaults};
+pub use roles::{Roles, UnknownRole};
 
 /// The default configuration file, with every key.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -35,12 +37,17 @@ pub struct Config {
     pub retention: Retention,
     pub spool: Spool,
     pub bootstrap: Bootstrap,
+    /// What this node does; from the command line, since all nodes share the file.
+    #[serde(skip)]
+    pub roles: Roles,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
     pub url: Secret,
+    /// Whether `serve` and the commands bring the schema up to date; else `callvault migrate` does.
+    pub migrate: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

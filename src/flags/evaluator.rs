@@ -198,15 +198,8 @@ impl Evaluator {
                     threshold: finding.threshold,
                     evaluated_at: now,
                 };
-                entries.push(NewEntry {
-                    kind,
-                    actor: "system".into(),
-                    subject: Some(call_key(&facts.call_id)),
-                    body: Body::of_json(&record)?,
-                    received_at: None,
-                    reason: None,
-                    understood: None,
-                });
+                let (subject, body) = (Some(call_key(&facts.call_id)), Body::of_json(&record)?);
+                entries.push(NewEntry::new(kind, "system", subject, body));
             }
         }
         if !entries.is_empty() {

@@ -44,6 +44,18 @@ pub struct NewEntry {
     pub reason: Option<String>,
     /// What the body says, where whoever appends it has read it already; projections need not read it again.
     pub understood: Option<Understood>,
+    /// The least size of the journal before an attempt to append this very entry of which nobody knows what became: if it
+    /// is there, it stays as it is.
+    pub tried_since: Option<u64>,
+}
+
+impl NewEntry {
+    /// An entry that is appended at once and for the first time.
+    #[must_use]
+    pub fn new(kind: Kind, actor: impl Into<String>, subject: Option<String>, body: Body) -> Self {
+        let actor = actor.into();
+        Self { kind, actor, subject, body, received_at: None, reason: None, understood: None, tried_since: None }
+    }
 }
 
 /// The journal does not know what bodies mean.
@@ -255,8 +267,10 @@ impl Writer {
     /// Appends a batch; where the outcome of an attempt is unknown, the next looks first for what is already there.
     /// Gives an outcome for each entry.
     async fn append(&self, entries: &[NewEntry]) -> Vec<Outcome> {
-        let mut pauses = RETRY_PAUSES.into_iter();
-        let (mut repeated, mut since) = (false, None);
+        // Who can put it by until the database is back need not wait for that.
+        let mut pauses = RETRY_PAUSES[if self.db.is_shared() { ..1 } else { ..RETRY_PAUSES.len() }].iter().copied();
+        let mut since = entries.iter().filter_map(|entry| entry.tried_since).min();
+        let mut repeated = since.is_some();
         loop {
             let error = match self.attempt(entries, &mut since).await {
                 Ok(receipts) => return receipts.into_iter().map(Ok).collect(),
@@ -308,7 +322,8 @@ impl Writer {
         let webhook = matches!(entry.kind, Kind::WebhookReceived | Kind::WebhookImported);
         let refused = match &error {
             ProjectionError::Entry(_) | ProjectionError::Panicked => true,
-            ProjectionError::Db(error) => error.is_refusal(),
+            // What waited for long must not hold up for ever what waits behind it.
+            ProjectionError::Db(error) => error.is_refusal() || (error.is_damage() && entry.tried_since.is_some()),
         };
         if !webhook || !refused {
             return Err(into_db_error(error));
@@ -346,7 +361,7 @@ impl Writer {
         fault::point("journal.begun");
         let (mut frontier, last_at) = head(first.first())?;
         let known = match *since {
-            Some(since) => appended_since(&mut tx, since).await?,
+            Some(since) => appended_since(&mut tx, since, entries).await?,
             None => HashMap::new(),
         };
         since.get_or_insert(frontier.size());
@@ -464,10 +479,11 @@ fn new_head(frontier: &Frontier, at: Timestamp) -> Rows {
     }
 }
 
-/// The hashes of the bodies that were appended since the journal had a size: salted, and so each of one entry only.
-async fn appended_since(tx: &mut Tx, size: u64) -> Result<HashMap<Vec<u8>, u64>, DbError> {
+/// The hashes of those bodies that were appended since the journal had a size: salted, and so each of one entry only.
+async fn appended_since(tx: &mut Tx, size: u64, entries: &[NewEntry]) -> Result<HashMap<Vec<u8>, u64>, DbError> {
+    let hashes: Vec<Arg> = entries.iter().map(|entry| Arg::from(&entry.body.hash()[..])).collect();
     let rows =
-        tx.fetch_all("select seq, body_hash from journal where seq >= $1", &[Arg::Int(size.cast_signed())]).await?;
+        tx.fetch_in(&format!("select seq, body_hash from journal where seq >= {size} and body_hash"), &hashes).await?;
     rows.iter().map(|row| Ok((row.bytes("body_hash")?, row.int("seq")?.cast_unsigned()))).collect()
 }
 

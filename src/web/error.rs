@@ -9,6 +9,7 @@ use utoipa::{IntoResponses, ToSchema};
 use crate::access::OutOfReach;
 use crate::archiver::ArchiveError;
 use crate::db::Error as DbError;
+use crate::intake::{IntakeError, SpoolError};
 use crate::journal::AppendError;
 use crate::objects::StoreError;
 use crate::search::{Error as SearchError, QueryError};
@@ -183,6 +184,18 @@ impl From<AppendError> for Error {
                 Self::Busy("The journal can't be written at the moment; send it again.".into())
             }
             AppendError::Stopped => Self::Busy("The archive is about to stop; send it again in a moment.".into()),
+        }
+    }
+}
+
+impl From<IntakeError> for Error {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Append(error) => error.into(),
+            IntakeError::Spool(SpoolError::Stopped) => AppendError::Stopped.into(),
+            IntakeError::Spool(SpoolError::Full | SpoolError::Io(_)) => Self::Busy(
+                "The database is out of reach and nothing more can be put by; nothing was taken: send it again.".into(),
+            ),
         }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::app::App;
+use crate::intake::Intake;
 use system::LastReadiness;
 
 pub use connections::{Limits, serve};
@@ -29,12 +30,13 @@ pub use router::{router, ruled};
 pub struct WebState {
     pub app: Arc<App>,
     pub metrics: PrometheusHandle,
+    pub intake: Intake,
     readiness: LastReadiness,
 }
 
 impl WebState {
     #[must_use]
-    pub fn new(app: Arc<App>, metrics: PrometheusHandle) -> Self {
-        Self { app, metrics, readiness: LastReadiness::default() }
+    pub fn new(app: Arc<App>, metrics: PrometheusHandle, intake: Intake) -> Self {
+        Self { app, metrics, intake, readiness: LastReadiness::default() }
     }
 }

@@ -23,14 +23,18 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// asks again must be able to. Longer than a body may take (`body.rs`).
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
-/// The whole application.
+/// The whole application, as far as this node serves it.
 pub fn router(state: WebState) -> Router {
-    let (documented, document) = openapi::documented(vec![webhooks::router(), api::router(), system::router()]);
-    let all = documented
-        .merge(openapi::router(document))
-        .merge(pages::router())
-        .fallback(pages::nothing_here)
-        .method_not_allowed_fallback(pages::not_with_this_method);
+    let roles = state.app.config.roles;
+    let mut parts = vec![system::router()];
+    parts.extend(roles.intake.then(webhooks::router));
+    parts.extend(roles.web.then(api::router));
+    let (documented, document) = openapi::documented(parts);
+    let mut all = documented.merge(openapi::router(document));
+    if roles.web {
+        all = all.merge(pages::router());
+    }
+    let all = all.fallback(pages::nothing_here).method_not_allowed_fallback(pages::not_with_this_method);
     ruled(all).with_state(state)
 }
 

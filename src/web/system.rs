@@ -15,6 +15,10 @@ use utoipa_axum::routes;
 use super::WebState;
 use super::auth::{May, ReadMetrics};
 use super::error::{Problem, Result};
+use crate::intake::WebhookSpool;
+
+/// An index that is further behind than this many entries is told.
+const NOTABLY_BEHIND: u64 = 5_000;
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(render_metrics))
@@ -62,25 +66,20 @@ async fn readyz(State(state): State<WebState>) -> Response {
 async fn readiness(state: &WebState) -> (bool, Vec<Degraded>) {
     let mut degraded = Vec::new();
     degraded.extend(state.app.health.degraded().into_iter().map(|(part, why)| Degraded { part, why }));
+    let waiting = state.intake.spool.as_ref().map_or(0, WebhookSpool::count);
+    if waiting > 0 {
+        let why = format!("{waiting} webhooks wait on this node until they are journaled");
+        degraded.push(Degraded { part: "webhooks", why });
+    }
     let size = writable_journal(state).await;
-    let ready = size.is_ok();
+    let ready = size.is_ok() || (state.app.config.roles.intake && state.intake.can_wait());
     match size {
         Err(why) => {
-            tracing::error!(why, "not ready");
+            tracing::error!(why, ready, "the journal can't be written");
             degraded.push(Degraded { part: "journal", why });
         }
-        Ok(size) => {
-            let behind = state.app.search.searcher().map(|searcher| size.saturating_sub(searcher.cursor()));
-            if let Some(why) = state.app.search.notice() {
-                degraded.push(Degraded { part: "search", why });
-            } else if let Ok(behind) = behind
-                && behind > 5_000
-            {
-                degraded.push(Degraded { part: "search", why: format!("the index is {behind} entries behind") });
-            } else if behind.is_err() {
-                degraded.push(Degraded { part: "search", why: "there is no index yet".into() });
-            }
-        }
+        Ok(size) if state.app.config.roles.web => degraded.extend(lagging_search(state, size)),
+        Ok(_) => {}
     }
     let damaged = state.app.calls.damaged().list().len();
     if damaged > 0 {
@@ -88,6 +87,18 @@ async fn readiness(state: &WebState) -> (bool, Vec<Degraded>) {
         degraded.push(Degraded { part: "database", why });
     }
     (ready, degraded)
+}
+
+/// How the index differs from a journal of a size, if it does notably.
+fn lagging_search(state: &WebState, size: u64) -> Option<Degraded> {
+    let behind = state.app.search.searcher().map(|searcher| size.saturating_sub(searcher.cursor()));
+    let why = match (state.app.search.notice(), behind) {
+        (Some(why), _) => why,
+        (None, Err(_)) => "there is no index yet".into(),
+        (None, Ok(behind)) if behind > NOTABLY_BEHIND => format!("the index is {behind} entries behind"),
+        (None, Ok(_)) => return None,
+    };
+    Some(Degraded { part: "search", why })
 }
 
 /// What was found out last about readiness. Anybody may ask, and finding out takes the write lock: it is done by one at
@@ -154,6 +165,9 @@ async fn render_metrics(State(state): State<WebState>, request: Request) -> Resu
 /// Gauges that nobody counts as it goes; a part that can't be read keeps its last value.
 async fn sample(state: &WebState) {
     let app = &state.app;
+    if let (Ok(size), Ok(searcher)) = (app.journal.size().await, app.search.searcher()) {
+        metrics::gauge!("callvault_search_behind_entries").set(size.saturating_sub(searcher.cursor()) as f64);
+    }
     metrics::gauge!("callvault_journal_waiting").set(app.journal.waiting() as f64);
     if let Ok(size) = app.journal.size().await {
         metrics::gauge!("callvault_journal_entries").set(size as f64);

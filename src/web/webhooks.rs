@@ -14,7 +14,8 @@ use super::WebState;
 use super::auth::{May, PostWebhooks};
 use super::body::Timely;
 use super::error::{Error, Problem, Refused, Result};
-use crate::{fault, intake};
+use crate::fault;
+use crate::intake::Acknowledgement;
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new().routes(routes!(doubletick))
@@ -22,12 +23,26 @@ pub(super) fn router() -> OpenApiRouter<WebState> {
 
 /// What the sender is told once the event is durable.
 #[derive(Serialize, ToSchema)]
-struct Acknowledged {
-    /// Number of the journal entry.
-    seq: u64,
-    /// Why the body could not be understood; it is kept all the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quarantined: Option<&'static str>,
+#[serde(untagged)]
+enum Acknowledged {
+    Journaled {
+        /// Number of the journal entry.
+        seq: u64,
+        /// Why the body could not be understood; it is kept all the same.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        quarantined: Option<&'static str>,
+    },
+    /// It is on this node's disk, and is journaled in order once the database is back.
+    Spooled { spooled: bool },
+}
+
+impl From<Acknowledgement> for Acknowledged {
+    fn from(done: Acknowledgement) -> Self {
+        match done {
+            Acknowledgement::Journaled { seq, quarantined } => Self::Journaled { seq, quarantined },
+            Acknowledgement::Spooled => Self::Spooled { spooled: true },
+        }
+    }
 }
 
 /// Takes one event of DoubleTick; 200 means that it is durable.
@@ -38,7 +53,7 @@ struct Acknowledged {
     post, path = "/webhooks/doubletick", tag = "webhooks",
     request_body(content = inline(Option<serde_json::Value>), content_type = "application/json"),
     responses(
-        (status = 200, description = "Journaled and durable", body = Acknowledged),
+        (status = 200, description = "Durable: journaled, or spooled while the database is away", body = Acknowledged),
         (status = 400, description = "The body broke off", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Over 256 KiB", body = Problem, content_type = "application/problem+json"),
@@ -62,9 +77,9 @@ async fn doubletick(
         Timely::Late => return Err(Error::TooSlow),
     };
     fault::point("webhook.read");
-    let done = intake::receive(&state.app.journal, &may.identity.actor(), &body).await.inspect_err(|_| {
+    let done = state.intake.receive(&may.identity.actor(), &body).await.inspect_err(|_| {
         metrics::counter!("callvault_webhooks_pushed_back_total").increment(1);
     })?;
     fault::point("webhook.answer");
-    Ok(Json(Acknowledged { seq: done.seq, quarantined: done.quarantined }))
+    Ok(Json(done.into()))
 }

@@ -1,0 +1,266 @@
+//! Where webhooks wait while the database is away: acknowledged once they are durable on this node's disk, journaled in
+//! order, each once, when the database is back.
+//!
+//! While anything waits, whatever comes queues behind it. One task owns the files: it writes what comes, several at once,
+//! and hands the oldest to the journal. Nothing here knows what a webhook says.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, block_in_place};
+use tokio_util::sync::CancellationToken;
+
+use super::entry;
+use crate::journal::{AppendError, Body, Journal, Kind, NewEntry};
+use file::{Files, Next, Waiting};
+
+/// Webhooks that may wait to be written; beyond that the sender is pushed back.
+const QUEUE: usize = 8192;
+/// Webhooks that are written, or handed to the journal, together.
+const BATCH: usize = 512;
+const BATCH_BYTES: usize = 8 << 20;
+/// Pause before the journal is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Why a webhook was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    #[error("the spool is full: make room, or raise spool.max_bytes")]
+    Full,
+    #[error("the spool can't be written: {0}")]
+    Io(Arc<std::io::Error>),
+    #[error("the spool has stopped")]
+    Stopped,
+}
+
+/// A handle on the spool of a node; cheap to clone.
+#[derive(Clone)]
+pub struct WebhookSpool {
+    jobs: mpsc::Sender<Job>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Something waits, or is about to: what comes now waits behind it.
+    in_use: AtomicBool,
+    count: AtomicU64,
+    bytes: AtomicU64,
+    max_bytes: AtomicU64,
+    /// The last attempt to write failed.
+    broken: AtomicBool,
+}
+
+struct Job {
+    waiting: Waiting,
+    answer: oneshot::Sender<Result<(), SpoolError>>,
+}
+
+impl WebhookSpool {
+    /// Opens the spool in a folder, with what an earlier run left in it, and the task that owns it.
+    ///
+    /// # Errors
+    /// The folder can't be used.
+    pub fn open(folder: PathBuf, max_bytes: u64, journal: Journal) -> std::io::Result<(Self, Drain)> {
+        let files = Files::open(&folder)?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let state = Arc::new(State { max_bytes: max_bytes.into(), ..State::default() });
+        state.tell(&files);
+        state.in_use.store(!files.is_empty(), Ordering::Release);
+        if !files.is_empty() {
+            tracing::warn!(webhooks = files.count(), "webhooks wait from before; they are journaled first");
+        }
+        let drain = Drain { files, folder, queue, journal, state: Arc::clone(&state), under_way: None, waits: false };
+        Ok((Self { jobs, state }, drain))
+    }
+
+    /// Whether what comes now has to wait behind others.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.state.in_use.load(Ordering::Acquire)
+    }
+
+    /// Webhooks that wait.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.state.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether another webhook could be taken.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.state.broken.load(Ordering::Relaxed) && !self.state.is_full() && self.jobs.capacity() > 0
+    }
+
+    /// Takes a webhook; returns when it is durable. `tried_since` is the least size of the journal before somebody tried
+    /// to append it there, if somebody did.
+    ///
+    /// # Errors
+    /// It is not taken, and will not be journaled.
+    pub async fn take(
+        &self,
+        actor: &str,
+        body: &Body,
+        received_at: Timestamp,
+        tried_since: Option<u64>,
+    ) -> Result<(), SpoolError> {
+        if self.state.is_full() {
+            return Err(SpoolError::Full);
+        }
+        // From now on everything queues: who is answered later must come later.
+        self.state.in_use.store(true, Ordering::Release);
+        let waiting =
+            Waiting { actor: actor.to_owned(), received_at, tried_since, salt: body.salt, body: body.bytes.to_vec() };
+        let (answer, done) = oneshot::channel();
+        self.jobs.try_send(Job { waiting, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SpoolError::Full,
+            mpsc::error::TrySendError::Closed(_) => SpoolError::Stopped,
+        })?;
+        done.await.map_err(|_| SpoolError::Stopped)?
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= self.max_bytes.load(Ordering::Relaxed)
+    }
+
+    fn tell(&self, files: &Files) {
+        self.count.store(files.count(), Ordering::Relaxed);
+        self.bytes.store(files.bytes(), Ordering::Relaxed);
+        metrics::gauge!("callvault_webhook_spool_events").set(files.count() as f64);
+        metrics::gauge!("callvault_webhook_spool_bytes").set(files.bytes() as f64);
+    }
+}
+
+/// What owns the files.
+pub struct Drain {
+    files: Files,
+    folder: PathBuf,
+    queue: mpsc::Receiver<Job>,
+    journal: Journal,
+    state: Arc<State>,
+    under_way: Option<(Next, JoinHandle<Result<(), AppendError>>)>,
+    /// The last attempt failed; the next comes after a pause.
+    waits: bool,
+}
+
+impl Drain {
+    /// Runs until cancelled; what waits then is taken up by the next run.
+    pub async fn run(&mut self, cancel: &CancellationToken) {
+        let mut jobs = Vec::new();
+        loop {
+            if self.under_way.is_none() && !self.waits {
+                self.begin().await;
+            }
+            self.state.tell(&self.files);
+            let idle = self.files.is_empty() && self.under_way.is_none() && self.queue.is_empty();
+            self.state.in_use.store(!idle, Ordering::Release);
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                taken = self.queue.recv_many(&mut jobs, BATCH) => match taken {
+                    0 => return,
+                    _ => self.write(std::mem::take(&mut jobs)),
+                },
+                outcome = ended(&mut self.under_way) => self.settle(outcome),
+                () = tokio::time::sleep(AGAIN), if self.waits => self.waits = false,
+            }
+        }
+    }
+
+    fn write(&mut self, jobs: Vec<Job>) {
+        let (waiting, answers): (Vec<Waiting>, Vec<_>) = jobs.into_iter().map(|job| (job.waiting, job.answer)).unzip();
+        let written = block_in_place(|| self.files.append(&waiting)).map_err(Arc::new);
+        self.state.broken.store(written.is_err(), Ordering::Relaxed);
+        // Before anybody is answered: what they send next must wait behind this.
+        self.state.in_use.store(true, Ordering::Release);
+        if let Err(error) = &written {
+            tracing::error!(%error, webhooks = waiting.len(), "the spool can't be written; webhooks are refused");
+        }
+        metrics::counter!("callvault_webhooks_spooled_total").increment(if written.is_ok() {
+            waiting.len() as u64
+        } else {
+            0
+        });
+        for answer in answers {
+            // The asker may have hung up; what is written stands all the same.
+            let _ = answer.send(written.clone().map_err(SpoolError::Io));
+        }
+    }
+
+    /// Hands the oldest to the journal, if any waits and the journal can be reached.
+    async fn begin(&mut self) {
+        if self.files.is_empty() {
+            return;
+        }
+        let journal = self.journal.clone();
+        let size = match tokio::time::timeout(AGAIN * 4, journal.size()).await {
+            Ok(Ok(size)) => size,
+            // Told already, by those who were turned to the spool.
+            Ok(Err(_)) | Err(_) => return self.waits = true,
+        };
+        let begun = block_in_place(|| {
+            let mut next = self.files.next(BATCH, BATCH_BYTES)?;
+            self.files.begin(&mut next, size)?;
+            Ok::<_, std::io::Error>(next)
+        });
+        match begun {
+            Ok(next) => {
+                let entries: Vec<NewEntry> =
+                    next.waiting.iter().map(|waiting| journaled(waiting, next.tried_since)).collect();
+                let appended = async move {
+                    match entries.is_empty() {
+                        true => Ok(()),
+                        false => journal.append(entries).await.map(drop),
+                    }
+                };
+                self.under_way = Some((next, tokio::spawn(appended)));
+            }
+            Err(error) => {
+                tracing::error!(%error, folder = %self.folder.display(), "webhooks that wait can't be read; trying again");
+                self.waits = true;
+            }
+        }
+    }
+
+    fn settle(&mut self, (next, outcome): (Next, Result<(), AppendError>)) {
+        match outcome {
+            Ok(()) => {
+                if let Err(error) = block_in_place(|| self.files.done(&next)) {
+                    tracing::error!(%error, "the spool can't be written; what is journaled is looked at again");
+                    self.waits = true;
+                } else if self.files.is_empty() {
+                    tracing::info!("every webhook that waited is journaled");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, waiting = self.files.count(), "webhooks wait: the journal can't take them yet");
+                self.waits = true;
+            }
+        }
+    }
+}
+
+async fn ended(under_way: &mut Option<(Next, JoinHandle<Result<(), AppendError>>)>) -> (Next, Result<(), AppendError>) {
+    let Some((_, task)) = under_way.as_mut() else { return std::future::pending().await };
+    let outcome = task.await.unwrap_or(Err(AppendError::Stopped));
+    match under_way.take() {
+        Some((next, _)) => (next, outcome),
+        None => std::future::pending().await,
+    }
+}
+
+/// The entry of a webhook that waited, with the salt that it was given when it was received.
+fn journaled(waiting: &Waiting, tried_since: Option<u64>) -> NewEntry {
+    let (mut entry, _) = entry(Kind::WebhookReceived, &waiting.actor, &waiting.body, Some(waiting.received_at));
+    entry.body.salt = waiting.salt;
+    NewEntry { tried_since, ..entry }
+}
