@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::TokenError;
 use crate::app::App;
-use crate::archiver::{Analyser, Archive, ArchiveError, Spool, Worker};
+use crate::archiver::{Analyser, Archive, ArchiveError, Gate, Spool, Worker};
 use crate::config::ConfigError;
 use crate::db::{Error as DbError, Growth};
 use crate::fault;
@@ -124,12 +124,16 @@ struct Workers {
 async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
     app.journal.look().await?;
     app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
+    // Should the database go away in a moment, whoever has a token goes on.
+    app.access.learn().await;
     let node = Node::of(&app.config.data_dir, app.db.clone())?;
     let archive = Arc::new(Archive {
         db: app.db.clone(),
         journal: app.journal.clone(),
         calls: app.calls.clone(),
         store: Arc::clone(&app.store),
+        gate: Gate::new(app.store.is_remote()),
+        gate_opened: Notify::new(),
         spool: Spool::open(&app.config.spool_dir(), app.config.spool.max_bytes - webhooks_share(app))?,
         policies: app.policies.clone(),
         clock: app.clock.clone(),

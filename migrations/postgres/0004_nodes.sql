@@ -14,3 +14,7 @@ end
 $$;
 create trigger journal_grown after insert or update on journal_head
     for each statement execute function callvault_journal_grown();
+
+-- The node in whose spool the bytes are while the store is away, and until when the others leave it to that one.
+alter table recording_work add column holder text;
+alter table recording_work add column held_until bigint;

@@ -5,3 +5,7 @@ create table leases (
     owner text not null,
     leased_until integer not null
 ) strict;
+
+-- The node in whose spool the bytes are while the store is away, and until when the others leave it to that one.
+alter table recording_work add column holder text;
+alter table recording_work add column held_until integer;

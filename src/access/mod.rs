@@ -94,6 +94,11 @@ impl Access {
         found
     }
 
+    /// Gets to know the tokens in force before anybody asks.
+    pub async fn learn(&self) {
+        self.read_tokens(Duration::ZERO).await;
+    }
+
     /// Whose secret has this hash, and how old that knowledge is.
     fn look_up(&self, hash: &[u8; 32]) -> (Result<Option<Identity>, OutOfReach>, Option<Duration>) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

@@ -79,6 +79,9 @@ impl Fetcher {
     }
 
     async fn stream(&self, url: &str, path: &Path, spool: &Spool) -> Result<Staged, FetchError> {
+        if spool.is_full() {
+            return Err(spool_is_full());
+        }
         let response = self.open(self.rules.check(url)?).await?;
         let expected = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         let max = self.settings.max_bytes;
@@ -97,7 +100,7 @@ impl Fetcher {
                 return Err(too_large(max));
             }
             if !intake.take(&chunk) {
-                return Err(FetchError::Own("the spool is full: recordings wait until the store takes them".into()));
+                return Err(spool_is_full());
             }
             operation("spool.write", writer.write_all(&chunk)).await.map_err(spool_error)?;
             fault::point("archiver.streaming");
@@ -228,6 +231,10 @@ pub(super) async fn remove(path: &Path) -> std::io::Result<()> {
 
 fn too_large(max: u64) -> FetchError {
     FetchError::Final(format!("the recording is larger than recordings.max_bytes ({max})"))
+}
+
+fn spool_is_full() -> FetchError {
+    FetchError::Own("the spool is full: recordings wait until the store takes them".into())
 }
 
 fn spool_error(error: std::io::Error) -> FetchError {

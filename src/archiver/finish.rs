@@ -39,8 +39,8 @@ impl Archive {
         };
         fault::point("archiver.intended");
         let content = Content::File { path: staged.path.clone(), size: staged.size, sha256: staged.sha256 };
-        let stored =
-            self.store.put_new(&ObjectKey::Journaled(intent.object_key.clone()), content, intent.retain_until).await?;
+        let key = ObjectKey::Journaled(intent.object_key.clone());
+        let stored = self.ask_store(self.store.put_new(&key, content, intent.retain_until)).await?;
         fault::point("archiver.stored");
         self.seal(job, &intent, stored).await
     }
@@ -60,8 +60,8 @@ impl Archive {
         let record = vcon::build(intent, &events)?;
         let vcon_sha256 = hex::encode(Sha256::digest(&record));
         let record = Content::Bytes(Bytes::from(record));
-        let record =
-            self.store.put_new(&ObjectKey::Journaled(intent.vcon_key.clone()), record, intent.retain_until).await?;
+        let key = ObjectKey::Journaled(intent.vcon_key.clone());
+        let record = self.ask_store(self.store.put_new(&key, record, intent.retain_until)).await?;
         fault::point("archiver.record_stored");
         let receipt = ArchiveReceipt {
             call_id: intent.call_id.clone(),

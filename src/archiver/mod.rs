@@ -9,6 +9,7 @@ mod analyse;
 mod failure;
 mod fetch;
 mod finish;
+mod gate;
 mod places;
 mod resolve;
 mod retry;
@@ -21,7 +22,10 @@ mod worker;
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 pub use analyse::Analyser;
+pub use gate::Gate;
 pub use retry::{RetryOutcome, retry, retry_all_failed};
 pub use spool::Spool;
 pub use work::{impossible_work, queue_flaws};
@@ -42,6 +46,9 @@ pub struct Archive {
     pub journal: Journal,
     pub calls: Calls,
     pub store: Arc<dyn ObjectStore>,
+    pub gate: Gate,
+    /// The store is back: what waited for it need not wait longer.
+    pub gate_opened: Notify,
     pub spool: Spool,
     pub policies: PolicySet,
     pub clock: Clock,
@@ -60,6 +67,8 @@ pub enum ArchiveError {
     Append(#[from] AppendError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the store is away: the recording waits in the spool")]
+    StoreAway,
     #[error("the spool could not be used: {0}")]
     Spool(#[from] std::io::Error),
     #[error("a record has no JSON form: {0}")]

@@ -7,7 +7,7 @@ use super::ArchiveError;
 use super::failure::{FetchError, pause};
 use super::fetch::{remove, restage};
 use super::work::{self, Job};
-use super::worker::{BACK_OFF, Outcome, Worker};
+use super::worker::{BACK_OFF, Outcome, SHARED_LEASE, Worker};
 use crate::calls::DamagedRow;
 use crate::calls::records::FailureRecord;
 use crate::fault;
@@ -19,6 +19,9 @@ pub(super) const PART: &str = "recordings";
 
 /// A row that follows from no journal entry is looked at again after this long.
 const STRAY_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// While the store is away, a recording in the spool is looked at this often.
+const STORE_PAUSE: Duration = Duration::from_secs(60);
 
 /// A call whose row does not read back is looked at again after this long.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
@@ -104,14 +107,24 @@ impl Worker {
 
     /// What is wrong is ours: tried again for as long as it lasts, and told to whoever asks how the archive is.
     pub(super) async fn our_side(&self, job: &Job, error: &str, trouble: String) {
-        tracing::error!(error, call_id = job.call_id, "a recording waits: the archive's own side has a problem");
         self.archive.health.report(PART, trouble);
-        self.leftovers.store(true, Ordering::Relaxed);
-        let next = self.after(BACK_OFF);
-        if let Err(error) =
-            work::release(&self.archive.db, self.node.name(), job, next, false, &format!("our side: {error}")).await
-        {
+        // What waits for the store is taken up as soon as that is back, and told once for all.
+        let (away, why) = (!self.archive.gate.is_open(), format!("our side: {error}"));
+        if !away {
+            tracing::error!(error, call_id = job.call_id, "a recording waits: the archive's own side has a problem");
+            self.leftovers.store(true, Ordering::Relaxed);
+        }
+        let (db, node) = (&self.archive.db, self.node.name());
+        let next = self.after(if away { STORE_PAUSE } else { BACK_OFF });
+        let given_back = async {
+            if away && self.archive.spool.file(job.call_seq, &job.source).exists() {
+                work::hold(db, node, job, SHARED_LEASE).await?;
+            }
+            work::release(db, node, job, next, false, &why).await
+        };
+        if let Err(error) = given_back.await {
             tracing::error!(%error, call_id = job.call_id, "a lease could not be given back; it is freed in a moment");
+            self.leftovers.store(true, Ordering::Relaxed);
         }
     }
 
@@ -130,6 +143,7 @@ pub(super) fn trouble(error: &ArchiveError) -> String {
     match error {
         ArchiveError::Spool(error) => format!("the spool can't be used: {error}"),
         ArchiveError::Store(StoreError::Io(error)) => format!("the store can't be used: {error}"),
+        ArchiveError::StoreAway => "the store is away: recordings wait in the spool".into(),
         ArchiveError::Db(_) | ArchiveError::Append(_) => "the database can't be used".into(),
         ArchiveError::Store(_) | ArchiveError::Json(_) => {
             "recordings wait for a problem of our own: see the log".into()

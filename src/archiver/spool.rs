@@ -11,6 +11,8 @@ pub struct Spool {
     folder: Arc<Path>,
     max_bytes: u64,
     used: Arc<AtomicU64>,
+    /// What lies there and waits, when it was measured last.
+    resting: Arc<AtomicU64>,
 }
 
 /// Room that is taken while a file grows; given back when dropped.
@@ -27,7 +29,7 @@ impl Spool {
     /// The folder can't be made.
     pub fn open(folder: &Path, max_bytes: u64) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.into(), max_bytes, used: Arc::default() })
+        Ok(Self { folder: folder.into(), max_bytes, used: Arc::default(), resting: Arc::default() })
     }
 
     /// Makes the folder again where somebody removed it: nothing in it was ever more than on its way.
@@ -61,6 +63,43 @@ impl Spool {
         std::fs::read_dir(&self.folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
     }
 
+    /// Counts what lies there, while it may be much: the store is away.
+    pub(super) fn measure(&self) -> io::Result<()> {
+        let mut bytes = 0;
+        for file in self.files()? {
+            match std::fs::symlink_metadata(&file) {
+                Ok(metadata) if metadata.is_file() => bytes += metadata.len(),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // What is under way counts itself.
+        self.resting.store(bytes.saturating_sub(self.used.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.tell();
+        Ok(())
+    }
+
+    /// Nothing waits any more.
+    pub(super) fn forget_measure(&self) {
+        self.resting.store(0, Ordering::Relaxed);
+        self.tell();
+    }
+
+    /// Bytes that are taken.
+    fn taken(&self) -> u64 {
+        self.used.load(Ordering::Relaxed) + self.resting.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing more may be begun.
+    pub(super) fn is_full(&self) -> bool {
+        self.taken() >= self.max_bytes
+    }
+
+    fn tell(&self) {
+        metrics::gauge!("callvault_spool_bytes").set(self.taken() as f64);
+    }
+
     pub(super) fn room(&self) -> Room {
         Room { spool: self.clone(), bytes: 0 }
     }
@@ -69,16 +108,16 @@ impl Spool {
 impl Room {
     /// Takes more room; `false` where there is none.
     pub(super) fn grow(&mut self, bytes: u64) -> bool {
-        let before = self.spool.used.fetch_add(bytes, Ordering::Relaxed);
+        self.spool.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        metrics::gauge!("callvault_spool_bytes").set((before + bytes) as f64);
-        before + bytes <= self.spool.max_bytes
+        self.spool.tell();
+        self.spool.taken() <= self.spool.max_bytes
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let before = self.spool.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        metrics::gauge!("callvault_spool_bytes").set((before - self.bytes) as f64);
+        self.spool.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.spool.tell();
     }
 }

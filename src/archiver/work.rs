@@ -33,6 +33,7 @@ const LONGEST_PAUSE: i64 = 7 * 3_600_000_000;
 const DUE: &str = "select w.call_seq, w.source, w.host, r.call_id, w.attempts, w.first_attempt_at, w.next_attempt_at
     from recording_work w join recordings r on r.call_seq = w.call_seq and r.source = w.source
     where w.lane = $2 and w.next_attempt_at between $3 and $4 and (cast($7 as text) is null or w.host <> $7)
+      and (w.holder is null or w.holder = $8 or w.held_until <= $1)
       and not exists (select 1 from recording_work o
           where o.call_seq = w.call_seq and o.leased_until > $1 and o.leased_until <= $5)
     order by w.next_attempt_at limit $6";
@@ -80,7 +81,7 @@ pub(super) async fn claim(db: &Db, wanted: Claim<'_>) -> Result<Vec<Job>> {
                 break;
             }
             let mut params = [shared, lane.number(), from, to, longest, left].map(Arg::Int).to_vec();
-            params.push(wanted.busy.clone().into());
+            params.extend([wanted.busy.clone().into(), owner.into()]);
             for row in &db.fetch_all(DUE, &params).await? {
                 let job = job(row, now)?;
                 if calls.insert(job.call_seq) {
@@ -109,8 +110,25 @@ pub(super) async fn claim(db: &Db, wanted: Claim<'_>) -> Result<Vec<Job>> {
 /// Makes the leases of a node last for another while, where there are other nodes that would take what it holds.
 pub(super) async fn renew(db: &Db, owner: &str, lease: Duration) -> Result<()> {
     let Some(now) = db.shared_clock().await? else { return Ok(()) };
-    let sql = "update recording_work set leased_until = $2 where lease_owner = $1";
-    db.execute(sql, &[owner.into(), now.saturating_add(micros(lease)).into()]).await.map(drop)
+    let until = [owner.into(), now.saturating_add(micros(lease)).into()];
+    db.execute("update recording_work set leased_until = $2 where lease_owner = $1", &until).await?;
+    db.execute("update recording_work set held_until = $2 where holder = $1", &until).await.map(drop)
+}
+
+/// Leaves a recording to the node that has its bytes in the spool: others could only ask the sender again, who may have
+/// forgotten it.
+pub(super) async fn hold(db: &Db, owner: &str, job: &Job, lease: Duration) -> Result<()> {
+    let now = db.shared_clock().await?.unwrap_or(job.claimed_at);
+    let sql = "update recording_work set holder = $3, held_until = $4 where call_seq = $1 and source = $2";
+    let until = now.saturating_add(micros(lease));
+    let params = [job.call_seq.into(), job.source.as_str().into(), owner.into(), until.into()];
+    db.execute(sql, &params).await.map(drop)
+}
+
+/// What a node holds is due now.
+pub(super) async fn hurry_held(db: &Db, owner: &str) -> Result<()> {
+    let sql = "update recording_work set next_attempt_at = 0 where holder = $1";
+    db.execute(sql, &[owner.into()]).await.map(drop)
 }
 
 /// Whether a claimed recording is still this node's: where it was out of reach for longer than its lease, another may have

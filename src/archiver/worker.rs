@@ -33,7 +33,7 @@ const POLL: Duration = Duration::from_millis(500);
 /// A recording may take longer than its fetch by this much: storing and journaling have to fit in.
 const STORING: Duration = Duration::from_secs(120);
 /// Where several nodes work, leases are short and renewed, so that what a lost node held is soon taken up.
-const SHARED_LEASE: Duration = Duration::from_secs(60);
+pub(super) const SHARED_LEASE: Duration = Duration::from_secs(60);
 const RENEWED_EVERY: Duration = Duration::from_secs(15);
 /// Pause after an error of our own: database, store, disk.
 pub(super) const BACK_OFF: Duration = Duration::from_secs(5);
@@ -174,7 +174,16 @@ impl Worker {
     /// What this node works on stays its own, for as long as it lives.
     async fn keep_leases(&self) {
         loop {
-            tokio::time::sleep(RENEWED_EVERY).await;
+            tokio::select! {
+                () = tokio::time::sleep(RENEWED_EVERY) => {}
+                () = self.archive.gate_opened.notified() => {
+                    self.archive.spool.forget_measure();
+                    self.archive.health.clear(PART);
+                    if let Err(error) = work::hurry_held(&self.archive.db, self.node.name()).await {
+                        tracing::warn!(%error, "what waited for the store could not be hurried; it comes by itself");
+                    }
+                }
+            }
             if let Err(error) = work::renew(&self.archive.db, self.node.name(), SHARED_LEASE).await {
                 tracing::warn!(%error, "leases could not be renewed; another node may take what this one works on");
             }
@@ -320,6 +329,9 @@ impl Worker {
             }
         }
         archive.spool.ready()?;
+        if !archive.gate.is_open() {
+            archive.spool.measure()?;
+        }
         fault::point("archiver.fetching");
         // What the row says of the address is only a copy.
         let fetched = self.fetcher.fetch(&recording.url, &path, &archive.spool).await;
@@ -363,7 +375,8 @@ impl Worker {
 impl Archive {
     /// The object that an interrupted run stored under an intent: only if it holds the intended bytes, read back.
     async fn stored(&self, intent: &Intent) -> Result<Option<crate::objects::ObjectInfo>, ArchiveError> {
-        let Some(Examined { info, sha256, .. }) = self.store.examine(&intent.object_key, None).await? else {
+        let Some(Examined { info, sha256, .. }) = self.ask_store(self.store.examine(&intent.object_key, None)).await?
+        else {
             return Ok(None);
         };
         if sha256 != intent.sha256 {

@@ -5,6 +5,7 @@ use crate::access::Role;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::db::Complaint;
 use crate::lock::{DataDirLock, LockError};
 use crate::objects::{FsStore, ObjectKey};
 use crate::retention::PolicySet;
@@ -45,6 +46,9 @@ pub(super) async fn doctor(config: Config) -> Outcome {
         Err(error) => tell("database", Bad(error.to_string())),
         Ok(app) => {
             tell("database", database(&app).await);
+            for complaint in complaints(&app).await {
+                tell("database", complaint);
+            }
             tell("tokens", tokens(&app).await);
             tell("search index", index(&app).await);
             tell("backlog", backlog(&app).await);
@@ -124,6 +128,16 @@ async fn database(app: &App) -> Verdict {
         (Ok(frontier), Ok(_)) => Fine(format!("{} journal entries", frontier.size())),
         (Err(error), _) => Bad(format!("{error}: run callvault verify")),
         (_, Err(error)) => Bad(error.to_string()),
+    }
+}
+
+/// What speaks against a server of PostgreSQL.
+async fn complaints(app: &App) -> Vec<Verdict> {
+    match app.db.complaints(&app.clock).await {
+        Ok(all) => {
+            all.into_iter().map(|Complaint { what, grave }| if grave { Bad(what) } else { Note(what) }).collect()
+        }
+        Err(error) => vec![Bad(error.to_string())],
     }
 }
 

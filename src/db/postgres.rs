@@ -12,8 +12,10 @@ use super::{Db, Result};
 const CONNECTIONS: u32 = 10;
 /// One writes; the second is for the moment in which a broken one is still being closed.
 const WRITER_CONNECTIONS: u32 = 2;
-/// How long a query waits for a connection.
-const ACQUIRE_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a query waits for a connection. While nothing answers, the pool tries again after pauses that grow up to this:
+/// so late at most it notices that the server is back.
+const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
+const WRITER_PATIENCE: Duration = Duration::from_secs(1);
 /// The channel on which a trigger tells that the journal has grown (migration 0004).
 const CHANNEL: &str = "callvault_journal";
 
@@ -39,7 +41,7 @@ impl Db {
         let Self::Postgres(server) = self else { return self.clone() };
         let pool = PgPoolOptions::new()
             .max_connections(WRITER_CONNECTIONS)
-            .acquire_timeout(ACQUIRE_PATIENCE)
+            .acquire_timeout(WRITER_PATIENCE)
             // A look before every batch would cost a fifth of it; a connection that is broken shows when it is used.
             .test_before_acquire(false);
         let pool = pool.connect_lazy_with((*server.options).clone());

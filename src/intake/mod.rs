@@ -73,8 +73,7 @@ impl Intake {
         };
         let received_at = self.clock.now();
         if spool.is_in_use() {
-            spool.take(actor, &entry.body, received_at, None).await?;
-            return Ok(Acknowledgement::Spooled);
+            return told(spool.take(actor, &entry.body, received_at, None).await?, quarantined);
         }
         let size = *self.journal.watch().borrow();
         let appended = tokio::time::timeout(fault::patience(PATIENCE), self.journal.try_append(vec![entry.clone()]));
@@ -85,14 +84,21 @@ impl Intake {
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => Some(size),
         };
-        spool.take(actor, &entry.body, received_at, tried_since).await?;
-        Ok(Acknowledgement::Spooled)
+        told(spool.take(actor, &entry.body, received_at, tried_since).await?, quarantined)
     }
 
     /// Whether a webhook could be made durable on this node while the database is away.
     #[must_use]
     pub fn can_wait(&self) -> bool {
         self.spool.as_ref().is_some_and(WebhookSpool::has_room)
+    }
+}
+
+/// What came of a webhook that was to wait.
+fn told(receipt: Option<Receipt>, quarantined: Option<&'static str>) -> Result<Acknowledgement, IntakeError> {
+    match receipt {
+        Some(receipt) => acknowledged(vec![receipt], quarantined),
+        None => Ok(Acknowledgement::Spooled),
     }
 }
 

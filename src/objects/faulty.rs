@@ -14,6 +14,10 @@ pub struct Faulty<S>(pub S);
 
 #[async_trait]
 impl<S: ObjectStore> ObjectStore for Faulty<S> {
+    fn is_remote(&self) -> bool {
+        self.0.is_remote()
+    }
+
     async fn put_new(&self, key: &ObjectKey, content: Content, until: Timestamp) -> Result<ObjectInfo, StoreError> {
         operation("store.put_new", self.0.put_new(key, content, until)).await
     }

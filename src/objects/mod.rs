@@ -77,9 +77,20 @@ pub enum StoreError {
     Io(#[from] std::io::Error),
 }
 
+impl StoreError {
+    /// True where the store can't be used at all for now; false where it has answered.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Io(_))
+    }
+}
+
 /// A store of objects that are written once.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
+    /// Whether it is on another machine, and so can be away while this one is well.
+    fn is_remote(&self) -> bool;
+
     /// Stores an object under its lock. The same bytes already there: done (a later date extends the lock). Other
     /// bytes there: [`StoreError::Conflict`], and nothing changes. When it returns, object and lock are durable; nobody
     /// can ever see half an object.

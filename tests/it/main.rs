@@ -24,6 +24,7 @@ mod leftovers;
 mod objects;
 #[cfg(feature = "failpoints")]
 mod operations;
+mod outages;
 mod pair;
 #[cfg(feature = "failpoints")]
 mod panics;
@@ -38,6 +39,7 @@ mod samples;
 mod scenario;
 mod search;
 mod search_index;
+mod servers;
 #[cfg(feature = "failpoints")]
 mod soak;
 mod tamper;

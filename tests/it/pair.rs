@@ -8,11 +8,6 @@ fn server() -> Option<String> {
     std::env::var("TEST_POSTGRES").ok()
 }
 
-/// True where archives share a server, and so a rule of the embedded database does not hold.
-pub fn is_shared() -> bool {
-    server().is_some()
-}
-
 /// The settings of an archive in a folder, with what they name made ready.
 pub fn settings(dir: &Path) -> Vec<(&'static str, String)> {
     let Some(server) = server() else { return Vec::new() };

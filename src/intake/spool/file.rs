@@ -65,6 +65,13 @@ pub(super) struct Next {
     end: (u64, u64),
 }
 
+impl Next {
+    /// How many lines they are, damaged ones among them.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines
+    }
+}
+
 /// The files of one node. All of it blocks.
 #[derive(Debug)]
 pub(super) struct Files {

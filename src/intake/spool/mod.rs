@@ -11,7 +11,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, block_in_place};
 use tokio_util::sync::CancellationToken;
 
 use super::entry;
-use crate::journal::{AppendError, Body, Journal, Kind, NewEntry};
+use crate::journal::{AppendError, Body, Journal, Kind, NewEntry, Receipt};
 use file::{Files, Next, Waiting};
 
 /// Webhooks that may wait to be written; beyond that the sender is pushed back.
@@ -27,6 +27,8 @@ const QUEUE: usize = 8192;
 /// Webhooks that are written, or handed to the journal, together.
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 8 << 20;
+/// For how long what comes is held back while the last of what waits is journaled.
+const HELD_BACK: Duration = Duration::from_secs(1);
 /// Pause before the journal is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -61,7 +63,8 @@ struct State {
 
 struct Job {
     waiting: Waiting,
-    answer: oneshot::Sender<Result<(), SpoolError>>,
+    /// What the journal says, where it took it after all.
+    answer: oneshot::Sender<Result<Option<Receipt>, SpoolError>>,
 }
 
 impl WebhookSpool {
@@ -78,7 +81,16 @@ impl WebhookSpool {
         if !files.is_empty() {
             tracing::warn!(webhooks = files.count(), "webhooks wait from before; they are journaled first");
         }
-        let drain = Drain { files, folder, queue, journal, state: Arc::clone(&state), under_way: None, waits: false };
+        let drain = Drain {
+            files,
+            folder,
+            queue,
+            journal,
+            state: Arc::clone(&state),
+            under_way: None,
+            passing: None,
+            again: None,
+        };
         Ok((Self { jobs, state }, drain))
     }
 
@@ -100,7 +112,7 @@ impl WebhookSpool {
         !self.state.broken.load(Ordering::Relaxed) && !self.state.is_full() && self.jobs.capacity() > 0
     }
 
-    /// Takes a webhook; returns when it is durable. `tried_since` is the least size of the journal before somebody tried
+    /// Takes a webhook; returns when it is durable, with the journal's receipt where nothing waited any more. `tried_since` is the least size of the journal before somebody tried
     /// to append it there, if somebody did.
     ///
     /// # Errors
@@ -111,7 +123,7 @@ impl WebhookSpool {
         body: &Body,
         received_at: Timestamp,
         tried_since: Option<u64>,
-    ) -> Result<(), SpoolError> {
+    ) -> Result<Option<Receipt>, SpoolError> {
         if self.state.is_full() {
             return Err(SpoolError::Full);
         }
@@ -148,9 +160,33 @@ pub struct Drain {
     queue: mpsc::Receiver<Job>,
     journal: Journal,
     state: Arc<State>,
-    under_way: Option<(Next, JoinHandle<Result<(), AppendError>>)>,
-    /// The last attempt failed; the next comes after a pause.
-    waits: bool,
+    /// The oldest of the files, on their way into the journal.
+    under_way: Option<Appending<Next>>,
+    /// Webhooks that came when nothing waited any more, on their way past the files.
+    passing: Option<Appending<Vec<Job>>>,
+    /// The last attempt failed; the next comes then.
+    again: Option<Instant>,
+}
+
+/// An append, and what is appended.
+struct Appending<T> {
+    what: T,
+    since: Instant,
+    /// The journal's least size before.
+    journal_size: u64,
+    task: JoinHandle<Result<Vec<Receipt>, AppendError>>,
+}
+
+impl<T> Appending<T> {
+    fn new(journal: &Journal, what: T, journal_size: u64, entries: Vec<NewEntry>) -> Self {
+        let journal = journal.clone();
+        let append = async move { if entries.is_empty() { Ok(Vec::new()) } else { journal.append(entries).await } };
+        Self { what, since: Instant::now(), journal_size, task: tokio::spawn(append) }
+    }
+
+    fn is_late(&self) -> bool {
+        self.since.elapsed() >= HELD_BACK
+    }
 }
 
 impl Drain {
@@ -158,22 +194,81 @@ impl Drain {
     pub async fn run(&mut self, cancel: &CancellationToken) {
         let mut jobs = Vec::new();
         loop {
-            if self.under_way.is_none() && !self.waits {
+            if self.again.is_some_and(|again| again <= Instant::now()) {
+                self.again = None;
+            }
+            if self.under_way.is_none() && self.again.is_none() {
                 self.begin().await;
             }
             self.state.tell(&self.files);
-            let idle = self.files.is_empty() && self.under_way.is_none() && self.queue.is_empty();
+            let idle = self.files.is_empty() && self.under_way.is_none() && self.again.is_none();
             self.state.in_use.store(!idle, Ordering::Release);
+            let (receives, late_from, again) = (self.receives(), self.late_from(), self.again);
             tokio::select! {
                 () = cancel.cancelled() => return,
-                taken = self.queue.recv_many(&mut jobs, BATCH) => match taken {
+                taken = self.queue.recv_many(&mut jobs, BATCH), if receives => match taken {
                     0 => return,
-                    _ => self.write(std::mem::take(&mut jobs)),
+                    _ => self.take(std::mem::take(&mut jobs), idle),
                 },
                 outcome = ended(&mut self.under_way) => self.settle(outcome),
-                () = tokio::time::sleep(AGAIN), if self.waits => self.waits = false,
+                outcome = ended(&mut self.passing) => self.passed(outcome),
+                () = until(again) => {}
+                () = until(late_from), if !receives => self.pass_no_more(),
             }
         }
+    }
+
+    /// Where all that waits is about to be journaled, what comes is held back for a moment: written behind it, it would
+    /// keep the files from ever being empty.
+    fn receives(&self) -> bool {
+        let last_under_way =
+            |under_way: &Appending<Next>| under_way.what.lines() == self.files.count() && !under_way.is_late();
+        self.passing.as_ref().is_none_or(Appending::is_late) && !self.under_way.as_ref().is_some_and(last_under_way)
+    }
+
+    /// When nothing is held back any longer.
+    fn late_from(&self) -> Option<Instant> {
+        let since = [self.under_way.as_ref().map(|one| one.since), self.passing.as_ref().map(|one| one.since)];
+        since.into_iter().flatten().min().map(|since| since + HELD_BACK)
+    }
+
+    fn wait(&mut self) {
+        self.again = Some(Instant::now() + AGAIN);
+    }
+
+    /// What comes goes past the files where nothing waits and nobody met an absent journal, else into them.
+    fn take(&mut self, jobs: Vec<Job>, idle: bool) {
+        if !idle || jobs.iter().any(|job| job.waiting.tried_since.is_some()) {
+            return self.write(jobs);
+        }
+        let at_once = |job: &Job| NewEntry { received_at: None, ..journaled(&job.waiting, None) };
+        let entries = jobs.iter().map(at_once).collect();
+        let size = *self.journal.watch().borrow();
+        self.passing = Some(Appending::new(&self.journal, jobs, size, entries));
+    }
+
+    /// The journal does not answer in time after all: what was to go past the files goes into them.
+    fn pass_no_more(&mut self) {
+        if let Some(Appending { what, journal_size, .. }) = self.passing.take_if(|passing| passing.is_late()) {
+            self.write_after_attempt(what, journal_size);
+        }
+    }
+
+    fn passed(&mut self, (passed, outcome): (Appending<Vec<Job>>, Result<Vec<Receipt>, AppendError>)) {
+        match outcome {
+            Ok(receipts) => {
+                for (job, receipt) in passed.what.into_iter().zip(receipts) {
+                    let _ = job.answer.send(Ok(Some(receipt)));
+                }
+            }
+            Err(_) => self.write_after_attempt(passed.what, passed.journal_size),
+        }
+    }
+
+    fn write_after_attempt(&mut self, mut jobs: Vec<Job>, journal_size: u64) {
+        self.wait();
+        jobs.iter_mut().for_each(|job| job.waiting.tried_since = Some(journal_size));
+        self.write(jobs);
     }
 
     fn write(&mut self, jobs: Vec<Job>) {
@@ -182,17 +277,17 @@ impl Drain {
         self.state.broken.store(written.is_err(), Ordering::Relaxed);
         // Before anybody is answered: what they send next must wait behind this.
         self.state.in_use.store(true, Ordering::Release);
-        if let Err(error) = &written {
-            tracing::error!(%error, webhooks = waiting.len(), "the spool can't be written; webhooks are refused");
+        match &written {
+            Ok(()) => {
+                metrics::counter!("callvault_webhooks_total", "outcome" => "spooled").increment(waiting.len() as u64)
+            }
+            Err(error) => {
+                tracing::error!(%error, webhooks = waiting.len(), "the spool can't be written; webhooks are refused");
+            }
         }
-        metrics::counter!("callvault_webhooks_spooled_total").increment(if written.is_ok() {
-            waiting.len() as u64
-        } else {
-            0
-        });
         for answer in answers {
             // The asker may have hung up; what is written stands all the same.
-            let _ = answer.send(written.clone().map_err(SpoolError::Io));
+            let _ = answer.send(written.clone().map(|()| None).map_err(SpoolError::Io));
         }
     }
 
@@ -202,10 +297,10 @@ impl Drain {
             return;
         }
         let journal = self.journal.clone();
-        let size = match tokio::time::timeout(AGAIN * 4, journal.size()).await {
+        let size = match tokio::time::timeout(HELD_BACK, journal.size()).await {
             Ok(Ok(size)) => size,
             // Told already, by those who were turned to the spool.
-            Ok(Err(_)) | Err(_) => return self.waits = true,
+            Ok(Err(_)) | Err(_) => return self.wait(),
         };
         let begun = block_in_place(|| {
             let mut next = self.files.next(BATCH, BATCH_BYTES)?;
@@ -214,46 +309,47 @@ impl Drain {
         });
         match begun {
             Ok(next) => {
-                let entries: Vec<NewEntry> =
-                    next.waiting.iter().map(|waiting| journaled(waiting, next.tried_since)).collect();
-                let appended = async move {
-                    match entries.is_empty() {
-                        true => Ok(()),
-                        false => journal.append(entries).await.map(drop),
-                    }
-                };
-                self.under_way = Some((next, tokio::spawn(appended)));
+                let entries = next.waiting.iter().map(|waiting| journaled(waiting, next.tried_since)).collect();
+                self.under_way = Some(Appending::new(&journal, next, size, entries));
             }
             Err(error) => {
                 tracing::error!(%error, folder = %self.folder.display(), "webhooks that wait can't be read; trying again");
-                self.waits = true;
+                self.wait();
             }
         }
     }
 
-    fn settle(&mut self, (next, outcome): (Next, Result<(), AppendError>)) {
+    fn settle(&mut self, (under_way, outcome): (Appending<Next>, Result<Vec<Receipt>, AppendError>)) {
         match outcome {
-            Ok(()) => {
-                if let Err(error) = block_in_place(|| self.files.done(&next)) {
+            Ok(_) => {
+                if let Err(error) = block_in_place(|| self.files.done(&under_way.what)) {
                     tracing::error!(%error, "the spool can't be written; what is journaled is looked at again");
-                    self.waits = true;
+                    self.wait();
                 } else if self.files.is_empty() {
                     tracing::info!("every webhook that waited is journaled");
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, waiting = self.files.count(), "webhooks wait: the journal can't take them yet");
-                self.waits = true;
+                self.wait();
             }
         }
     }
 }
 
-async fn ended(under_way: &mut Option<(Next, JoinHandle<Result<(), AppendError>>)>) -> (Next, Result<(), AppendError>) {
-    let Some((_, task)) = under_way.as_mut() else { return std::future::pending().await };
-    let outcome = task.await.unwrap_or(Err(AppendError::Stopped));
-    match under_way.take() {
-        Some((next, _)) => (next, outcome),
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of an append, if one is under way.
+async fn ended<T>(appending: &mut Option<Appending<T>>) -> (Appending<T>, Result<Vec<Receipt>, AppendError>) {
+    let Some(under_way) = appending.as_mut() else { return std::future::pending().await };
+    let outcome = (&mut under_way.task).await.unwrap_or(Err(AppendError::Stopped));
+    match appending.take() {
+        Some(ended) => (ended, outcome),
         None => std::future::pending().await,
     }
 }

@@ -289,6 +289,10 @@ fn open(path: &Path, key: &str) -> Result<fs::File, StoreError> {
 
 #[async_trait]
 impl ObjectStore for FsStore {
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     async fn put_new(
         &self,
         key: &ObjectKey,

@@ -86,12 +86,21 @@ struct Stats {
 
 /// Finds calls.
 #[utoipa::path(get, path = "/api/v1/calls", tag = "calls", params(FilterDoc, PageDoc), responses(
-    (status = 200, description = "A page of the result", body = SearchAnswer),
+    (status = 200, description = "A page of the result", body = SearchAnswer,
+        headers(("callvault-index-behind" = u64, description = "Journal entries that the index has not taken in yet"))),
     (status = 400, description = "A parameter can't be read: where and why", body = Problem, content_type = "application/problem+json"),
     Refused,
 ), security(("bearer" = [])))]
-async fn search(_: May<ReadCalls>, State(state): State<WebState>, params: SearchParams) -> Result<Json<SearchAnswer>> {
-    find(&state, params).await.map(Json)
+async fn search(_: May<ReadCalls>, State(state): State<WebState>, params: SearchParams) -> Result<Response> {
+    let answer = find(&state, params).await?;
+    Ok((behind(&state), Json(answer)).into_response())
+}
+
+/// How far the index of this node is behind the journal, for whoever must not take an answer for complete.
+fn behind(state: &WebState) -> [(&'static str, String); 1] {
+    let size = *state.app.journal.watch().borrow();
+    let cursor = state.app.search.searcher().map_or(0, |searcher| searcher.cursor());
+    [("callvault-index-behind", size.saturating_sub(cursor).to_string())]
 }
 
 /// The search behind the API and the page.
@@ -156,13 +165,13 @@ impl CallEntry {
     (status = 400, description = "A parameter can't be read: where and why", body = Problem, content_type = "application/problem+json"),
     Refused,
 ), security(("bearer" = [])))]
-async fn stats(_: May<ReadCalls>, State(state): State<WebState>, params: SearchParams) -> Result<Json<Stats>> {
+async fn stats(_: May<ReadCalls>, State(state): State<WebState>, params: SearchParams) -> Result<Response> {
     let context = state.app.query_context();
     let expr = compile(&params.filters, &context)?;
     let totals = state.app.search.totals(expr, context).await?;
     // A recording is owed exactly where there was a conversation.
     let accepted = totals.calls - totals.by_recording.get("none").copied().unwrap_or_default();
-    Ok(Json(Stats {
+    let stats = Stats {
         calls: totals.calls,
         initiated: totals.calls,
         accepted,
@@ -171,7 +180,8 @@ async fn stats(_: May<ReadCalls>, State(state): State<WebState>, params: SearchP
         by_recording: totals.by_recording,
         by_direction: totals.by_direction,
         by_flag: totals.open_flags,
-    }))
+    };
+    Ok((behind(&state), Json(stats)).into_response())
 }
 
 /// The whole result of a search as a table for spreadsheets: a row for each recording.
@@ -202,6 +212,6 @@ async fn whole(state: &WebState, params: &SearchParams, format: Format) -> Resul
     let stream = export::stream(source, expr, params.page.sort, format);
     let body = Body::from_stream(stream.inspect_err(|error| tracing::error!(%error, "an export broke off")));
     let name = format!("attachment; filename=\"calls.{}\"", format.extension());
-    Ok(([(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)], body)
-        .into_response())
+    let headers = [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((behind(state), headers, body).into_response())
 }
