@@ -67,6 +67,14 @@ log to stderr = true
 err to stderr = true
 mon cluster log to file = false
 mon cluster log to stderr = false
+# Only what goes wrong; a line for every request and every table written is for those who look for something.
+debug mon = 0/5
+debug osd = 0/5
+debug rgw = 0/5
+debug bdev = 0/5
+debug bluefs = 0/5
+debug bluestore = 0/5
+debug rocksdb = 0/5
 mon allow pool size one = true
 osd pool default size = 1
 osd pool default pg num = 1
@@ -84,8 +92,6 @@ bluestore fsck on mkfs = false
 rgw frontends = beast endpoint=$listen
 rgw rados pool pg num min = 1
 rgw run sync thread = false
-# A line for every request is for those who look for something.
-debug rgw = 0/5
 CONF
 }
 
