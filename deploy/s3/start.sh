@@ -82,6 +82,9 @@ osd pool default pgp num = 1
 osd crush chooseleaf type = 0
 [mon]
 mon data = $dir/mon
+# With one monitor there is nobody to wait for.
+paxos propose interval = 0.05
+paxos min wait = 0.01
 [osd]
 osd data = $dir/osd
 osd objectstore = bluestore
