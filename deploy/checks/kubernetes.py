@@ -73,7 +73,7 @@ def check_pod(who: str, template: dict, configured: dict[str, set[str]], volumes
         for mount in container["volumeMounts"]:
             expect(mount["name"] in known, f"{who} mounts {mount['name']}, which is no volume")
         for source in container.get("envFrom", []):
-            name = next(iter(source.values()))["name"]
+            name = next(f"{kind} {of['name']}" for kind, of in source.items())
             expect(name in configured, f"{who} reads {name}, which nothing makes")
 
 
@@ -146,12 +146,12 @@ def main() -> None:
     for _, document in all_documents:
         by_kind.setdefault(document["kind"], []).append(document)
     check_kustomization()
-    configured = {one["metadata"]["name"]: set(one["data"]) for one in by_kind["ConfigMap"]}
+    configured = {f"configMapRef {one['metadata']['name']}": set(one["data"]) for one in by_kind["ConfigMap"]}
     for secret in by_kind["Secret"]:
-        configured[secret["metadata"]["name"]] = set(secret["stringData"])
+        configured[f"secretRef {secret['metadata']['name']}"] = set(secret["stringData"])
         expect(not any(secret["stringData"].values()), f"a value stands in the secret {secret['metadata']['name']}")
     for name, variables in configured.items():
-        check_environment(f"{name} in deploy/kubernetes", variables - SETTLED_IN_SECRETS)
+        check_environment(f"deploy/kubernetes, {name}", variables - SETTLED_IN_SECRETS)
     claims = {claim["metadata"]["name"] for claim in by_kind["StatefulSet"][0]["spec"]["volumeClaimTemplates"]}
     for who, template in pods(all_documents):
         check_pod(who, template, configured, claims if who.startswith("StatefulSet") else set())
