@@ -1,8 +1,8 @@
 # make test: everything that a change has to pass, with all of its own set-up. The other targets are parts of it.
 
-.PHONY: test setup format lint licences unit soak schemathesis fuzz bench demo
+.PHONY: test setup format lint licences deploy unit soak schemathesis fuzz bench demo
 
-test: setup format lint licences unit
+test: setup format lint licences deploy unit
 
 setup:
 	./tests/setup.sh
@@ -15,6 +15,12 @@ lint:
 
 licences:
 	cargo deny --log-level error check licenses bans sources
+
+# Everything in deploy/ that a tool can check; NAME of one check to run it alone: make deploy CHECKS=systemd
+CHECKS =
+
+deploy:
+	./deploy/check.sh $(CHECKS)
 
 unit:
 	./tests/run.sh

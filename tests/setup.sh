@@ -6,6 +6,15 @@ packages=()
 need() { command -v "$1" >/dev/null 2>&1 || packages+=("${@:2}"); }
 need cc gcc libc6-dev
 need chromedriver chromium chromium-driver
+need curl curl
+need openssl openssl
+need psql postgresql-client
+need radosgw radosgw
+need ceph-mon ceph-mon
+need ceph-osd ceph-osd
+need systemd-analyze systemd
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 
 if [ ${#packages[@]} -gt 0 ]; then
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)
