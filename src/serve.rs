@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::TokenError;
-use crate::app::App;
+use crate::app::{App, OpenError};
 use crate::archiver::{Analyser, Archive, ArchiveError, Spool, Worker};
 use crate::config::ConfigError;
 use crate::fault;
 use crate::flags::Evaluator;
 use crate::health::supervise;
 use crate::lock::{DataDirLock, LockError};
+use crate::objects::StoreError;
 use crate::search::Follower;
 use crate::telemetry;
 use crate::web::{self, WebState};
@@ -40,6 +41,10 @@ pub enum ServeError {
     Io(#[from] std::io::Error),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("bootstrap.tokens: {0}")]
@@ -60,8 +65,8 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
     let metrics = telemetry::start_metrics()?;
     // Only one crypto provider is compiled in; a second installation is refused and changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if let Some(store) = &app.fs_store {
-        store.clear_staging()?;
+    if !app.store.is_remote() {
+        app.store.tidy().await?;
     }
     let app = Arc::new(app);
     let workers = tokio::select! {
@@ -92,6 +97,7 @@ async fn prepare(
     metrics: &PrometheusHandle,
     shutdown: &CancellationToken,
 ) -> Result<TaskTracker, ServeError> {
+    app.check_store().await?;
     app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
     let archive = Arc::new(Archive {
         db: app.db.clone(),
@@ -124,7 +130,7 @@ async fn prepare(
     });
     let tracker = TaskTracker::new();
     let cancel = || shutdown.clone();
-    let (metrics, looked_at, written) = (metrics.clone(), Arc::clone(app), Arc::clone(app));
+    let (metrics, looked_at, written, tidied) = (metrics.clone(), Arc::clone(app), Arc::clone(app), Arc::clone(app));
     let supervised = |name, start: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>| {
         supervise(app.health.clone(), name, shutdown.clone(), start)
     };
@@ -141,6 +147,10 @@ async fn prepare(
     run("listener", Box::new(move || hear_of_other_writers(Arc::clone(&looked_at), token.clone()).boxed()));
     let token = cancel();
     run("log shortener", Box::new(move || shorten_log(Arc::clone(&written), token.clone()).boxed()));
+    let token = cancel();
+    if tidied.store.is_remote() {
+        run("store tidier", Box::new(move || tidy_store(Arc::clone(&tidied), token.clone()).boxed()));
+    }
     let token = cancel();
     run("metrics", Box::new(move || keep_metrics_small(metrics.clone(), token.clone()).boxed()));
     Ok(tracker)
@@ -162,6 +172,31 @@ async fn shorten_log(app: Arc<App>, shutdown: CancellationToken) {
             tracing::warn!(%error, "the database's log can't be shortened at the moment");
         }
         (until, at) = (size, Instant::now());
+    }
+}
+
+/// Removes from a remote store what interrupted runs left, at the start and from time to time: it may be away now, and
+/// what was left a moment ago may still be somebody's.
+async fn tidy_store(app: Arc<App>, shutdown: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(3600);
+    const AGAIN: Duration = Duration::from_secs(60);
+    while !shutdown.is_cancelled() {
+        let tidied = tokio::select! {
+            tidied = app.store.tidy() => tidied,
+            () = shutdown.cancelled() => return,
+        };
+        let pause = match tidied {
+            Ok(0) => EVERY,
+            Ok(removed) => {
+                tracing::info!(removed, "removed from the store what interrupted runs left");
+                EVERY
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store can't be tidied at the moment; it is tried again");
+                AGAIN
+            }
+        };
+        let _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
     }
 }
 

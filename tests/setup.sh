@@ -6,6 +6,12 @@ packages=()
 need() { command -v "$1" >/dev/null 2>&1 || packages+=("${@:2}"); }
 need cc gcc libc6-dev
 need chromedriver chromium chromium-driver
+# The S3 server of tests/servers/s3.sh, and a client that is not ours.
+need ceph-mon ceph-mon
+need ceph-osd ceph-osd
+need radosgw radosgw
+need curl curl
+need aws awscli
 
 if [ ${#packages[@]} -gt 0 ]; then
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -446,6 +445,7 @@ fn trouble(error: &ArchiveError) -> String {
     match error {
         ArchiveError::Spool(error) => format!("the spool can't be used: {error}"),
         ArchiveError::Store(StoreError::Io(error)) => format!("the store can't be used: {error}"),
+        ArchiveError::Store(StoreError::SetUp(why)) => format!("the store can't be used: {why}"),
         ArchiveError::Db(_) | ArchiveError::Append(_) => "the database can't be used".into(),
         ArchiveError::Store(_) | ArchiveError::Json(_) => {
             "recordings wait for a problem of our own: see the log".into()
@@ -463,9 +463,10 @@ impl Archive {
             return Ok(None);
         }
         // The lock may be what the interruption prevented.
-        if info.retain_until.is_none_or(|until: Timestamp| until < intent.retain_until) {
-            return Ok(None);
-        }
-        Ok(Some(info))
+        let locked = match info.retain_until {
+            Some(until) => until >= intent.retain_until,
+            None => self.store.lock_flaw(None, intent.retain_until, self.clock.now()).is_none(),
+        };
+        Ok(locked.then_some(info))
     }
 }

@@ -5,6 +5,7 @@
 
 mod bootstrap;
 mod load;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{BootstrapToken, ROLES};
 pub use load::{ConfigError, Flags, load, with_defaults};
+pub use storage::{ObjectLock, S3, Storage, StorageKind};
 
 /// The default configuration file, with every key.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -41,18 +43,6 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Database {
     pub url: Secret,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Storage {
-    pub kind: StorageKind,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum StorageKind {
-    Filesystem,
 }
 
 #[derive(Clone, Debug, Deserialize)]
