@@ -60,7 +60,7 @@ impl Storage {
         }
         let sound = |part: &str| !part.is_empty() && !part.starts_with('.') && plain(part, b"_-.~");
         let prefix = s3.prefix.strip_suffix('/').unwrap_or(&s3.prefix);
-        if !s3.prefix.is_empty() && !(prefix.split('/').all(sound) && prefix.len() <= MAX_PREFIX) {
+        if !s3.prefix.is_empty() && (prefix.len() > MAX_PREFIX || !prefix.split('/').all(sound)) {
             return invalid(
                 "prefix",
                 "give names of letters, digits, _ - . ~ with a / between them, none at the beginning, such as archive/calls",

@@ -2,6 +2,7 @@
 
 mod fs;
 mod s3;
+mod s3_archive;
 mod s3_doctor;
 mod s3_outages;
 mod s3_server;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use aws_sdk_s3::types::ObjectLockMode;
 use bytes::Bytes;
+use callvault::clock::Clock;
 use callvault::config::{ObjectLock, S3};
 use callvault::objects::{Content, Examined, ObjectStore, S3Store, StoreError};
 use futures_util::{StreamExt, TryStreamExt};
@@ -120,7 +121,7 @@ async fn what_somebody_put_there_before_us() {
         let refused = store.put_new(&theirs, bytes(content), until).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     }
-    assert_eq!(bucket.versions(&theirs.path()).await, [version.clone()], "nothing was written over it");
+    assert_eq!(bucket.versions(&theirs.path()).await, std::slice::from_ref(&version), "nothing was written over it");
     assert_eq!(bucket.lock(&theirs.path(), &version).await, None, "nor locked");
 
     // The same bytes are as good as ours, once they are locked.
@@ -436,7 +437,7 @@ async fn ranges_and_empty_objects() {
 async fn a_date_that_passes_meanwhile_is_tried_again() {
     let bucket = Bucket::locked().await;
     let store = bucket.store().await;
-    let mut soon = Timestamp::try_from(std::time::SystemTime::now()).unwrap() + 1.second();
+    let mut soon = Clock::system().now() + 1.second();
     for n in 0..40 {
         let outcome = store.put_new(&key(&format!("soon/{n}")), bytes("x"), soon).await;
         match outcome {

@@ -5,9 +5,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use callvault::clock::Clock;
 use callvault::config::S3;
 use callvault::objects::{ObjectStore, S3Store};
-use jiff::{Timestamp, ToSpan};
+use jiff::ToSpan;
 use tempfile::TempDir;
 
 use super::listed;
@@ -201,7 +202,7 @@ async fn a_probe_that_is_not_ours() {
 #[ignore = "needs an S3 server: tests/run.sh starts it"]
 async fn a_clock_that_is_off() {
     let store = Bucket::locked().await.store().await;
-    let now = Timestamp::try_from(std::time::SystemTime::now()).unwrap();
+    let now = Clock::system().now();
     for (off, says) in
         [(4.minutes(), None), (7.minutes(), Some("7 minutes ahead of")), (-2.hours(), Some("minutes behind"))]
     {

@@ -20,6 +20,11 @@ pub fn endpoint() -> String {
     std::env::var("S3_ENDPOINT").expect("S3_ENDPOINT names an S3 server: run make test")
 }
 
+/// The configuration file of the cluster behind the server.
+fn cluster() -> String {
+    std::env::var("S3_CEPH_CONF").expect("S3_CEPH_CONF names the cluster: run make test")
+}
+
 /// A bucket of a test's own, and a client that knows nothing of the store.
 pub struct Bucket {
     pub name: String,
@@ -145,6 +150,22 @@ impl Bucket {
         self.client.put_bucket_policy().bucket(name).policy(policy.to_string()).send().await.unwrap();
     }
 
+    /// Changes a byte of a version behind the gateway's back, where it lies on the disks of the cluster.
+    pub async fn rot(&self, key: &str, version: &str) {
+        let rados = async |arguments: &[&str]| {
+            let mut rados = Command::new("rados");
+            rados.args(["-c", &cluster(), "-p", "default.rgw.buckets.data"]).args(arguments).stdin(Stdio::null());
+            let output = crate::process::run(rados).await;
+            assert!(output.status.success(), "{}", crate::process::stderr(&output));
+            crate::process::stdout(&output)
+        };
+        let all = rados(&["ls"]).await;
+        let own = all.lines().find(|name| name.ends_with(key) && name.contains(version));
+        let rotten = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(rotten.path(), "x").unwrap();
+        rados(&["put", own.expect("it lies in the cluster"), rotten.path().to_str().unwrap(), "--offset", "100"]).await;
+    }
+
     /// Runs `aws s3api` on the bucket: a client that is not ours in any part.
     pub async fn aws(&self, command: &str, arguments: &[&str]) -> Result<Value, String> {
         let mut aws = Command::new("aws");
@@ -212,9 +233,8 @@ impl Gateway {
 }
 
 fn spawn(port: u16) -> Child {
-    let configuration = std::env::var("S3_CEPH_CONF").expect("S3_CEPH_CONF names the cluster: run make test");
     let mut command = Command::new("radosgw");
-    command.args(["-n", "client.rgw", "-f", "-c", &configuration]);
+    command.args(["-n", "client.rgw", "-f", "-c", &cluster()]);
     command.args(["--rgw-frontends", &format!("beast endpoint=127.0.0.1:{port} tcp_nodelay=1")]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("radosgw is installed: tests/setup.sh")
