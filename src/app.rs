@@ -2,6 +2,8 @@
 //!
 //! Opening an [`App`] starts nothing in the background but the journal's writer.
 
+mod guard;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use crate::db::{Db, Error as DbError};
 use crate::export;
 use crate::health::Health;
 use crate::journal::{Journal, Projection};
-use crate::objects::{FsStore, ObjectKey, ObjectStore};
+use crate::objects::{self, ObjectStore};
 use crate::retention::{PolicyError, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
 
@@ -29,8 +31,6 @@ pub struct App {
     pub calls: Calls,
     pub access: Access,
     pub store: Arc<dyn ObjectStore>,
-    /// The store again, where it is a folder that has to be tidied at the start.
-    pub fs_store: Option<FsStore>,
     pub policies: PolicySet,
     pub search: SearchHandle,
     pub health: Health,
@@ -48,6 +48,16 @@ pub enum OpenError {
          or name another directory with --data-dir"
     )]
     ObjectsWithoutJournal { objects: String, database: String },
+    #[error(
+        "the bucket {bucket} holds recordings, but there is no journal of them in {database}: restore the database from a \
+         backup, or set storage.s3.bucket or storage.s3.prefix to where nothing lies yet"
+    )]
+    BucketWithoutJournal { bucket: String, database: String },
+    #[error(
+        "the bucket {bucket} holds no recordings, though {archived} are archived: set storage.s3.bucket and \
+         storage.s3.prefix to where they lie, or restore them"
+    )]
+    BucketEmpty { bucket: String, archived: u64 },
     #[error(
         "{0} is missing, though recordings are archived there: mount its disk or restore it; to go on without them, make \
          an empty folder of that name"
@@ -75,13 +85,15 @@ impl App {
         let data_dir = |source| OpenError::DataDir { path: config.data_dir.display().to_string(), source };
         make_private_dir(&config.data_dir).map_err(data_dir)?;
         let policies = PolicySet::load(&config.retention.policies)?;
-        let no_journal = || OpenError::ObjectsWithoutJournal {
-            objects: config.objects_dir().display().to_string(),
-            database: config.sqlite_path().display().to_string(),
+        // A remote store is only prepared here; a folder would be made where it is missing.
+        let remote = match config.storage.kind {
+            StorageKind::S3 => Some(objects::open(&config).await.map_err(data_dir)?),
+            StorageKind::Filesystem => None,
         };
         // Looked at first: an empty database that was made here would hide that there was another.
-        if uses_sqlite(&config) && is_empty_file(&config.sqlite_path()) && holds_objects(&config) {
-            return Err(no_journal());
+        let begins = guard::uses_sqlite(&config) && guard::is_empty_file(&config.sqlite_path());
+        if begins && guard::holds_objects(&config, remote.as_deref()).await {
+            return Err(guard::no_journal(&config));
         }
         let db = open_db(&config).await?;
         if config.database.migrate {
@@ -90,24 +102,23 @@ impl App {
             db.check_schema().await?;
         }
         let calls = Calls::new(db.clone());
-        if !config.objects_dir().exists() && calls.counts().await?.2 > 0 {
-            return Err(OpenError::ObjectsMissing(config.objects_dir().display().to_string()));
-        }
-        let StorageKind::Filesystem = config.storage.kind;
-        let fs_store = FsStore::open(&config.objects_dir()).map_err(data_dir)?;
+        let store = match remote {
+            Some(store) => store,
+            None if !config.objects_dir().exists() && calls.counts().await?.2 > 0 => {
+                return Err(OpenError::ObjectsMissing(config.objects_dir().display().to_string()));
+            }
+            None => objects::open(&config).await.map_err(data_dir)?,
+        };
         let projections: Vec<Arc<dyn Projection>> = vec![Arc::new(calls.projection()), Arc::new(TokenProjection)];
         let journal = Journal::start(db.clone(), clock.clone(), projections).map_err(OpenError::Thread)?;
-        if journal.size_or_end().await? == 0 && holds_objects(&config) {
-            return Err(no_journal());
+        let remote = store.is_remote().then_some(&*store);
+        if !begins && journal.size_or_end().await? == 0 && guard::holds_objects(&config, remote).await {
+            return Err(guard::no_journal(&config));
         }
         Ok(Self {
             calls,
             access: Access::new(db.clone(), journal.clone(), clock.clone()),
-            #[cfg(feature = "failpoints")]
-            store: Arc::new(crate::objects::Faulty(fs_store.clone())),
-            #[cfg(not(feature = "failpoints"))]
-            store: Arc::new(fs_store.clone()),
-            fs_store: Some(fs_store),
+            store,
             health: Health::default(),
             policies,
             search: SearchHandle::new(&config.index_dir(), SEARCH_THREADS),
@@ -123,8 +134,12 @@ impl App {
     /// # Errors
     /// Also when there is none.
     pub async fn open_existing(config: Config, clock: Clock) -> Result<Self, OpenError> {
-        if uses_sqlite(&config) && !holds_objects(&config) && !config.sqlite_path().exists() {
-            return Err(OpenError::NoArchive(config.data_dir.display().to_string()));
+        if guard::uses_sqlite(&config) && !config.sqlite_path().exists() {
+            // Recordings without a journal are an error of their own, which opening tells.
+            let folder = config.storage.kind == StorageKind::Filesystem && guard::holds_objects(&config, None).await;
+            if !folder {
+                return Err(OpenError::NoArchive(config.data_dir.display().to_string()));
+            }
         }
         Self::open(config, clock).await
     }
@@ -165,27 +180,12 @@ fn make_private_dir(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn uses_sqlite(config: &Config) -> bool {
-    config.database.url.expose() == "sqlite"
-}
-
-/// Also where there is none.
-fn is_empty_file(path: &Path) -> bool {
-    std::fs::metadata(path).map_or(true, |metadata| metadata.len() == 0)
-}
-
-/// Whether recordings were ever stored in this directory.
-fn holds_objects(config: &Config) -> bool {
-    let recordings = config.objects_dir().join(ObjectKey::RECORDINGS);
-    std::fs::read_dir(recordings).is_ok_and(|mut entries| entries.next().is_some())
-}
-
 /// Opens the database that the configuration names.
 ///
 /// # Errors
 /// It can't be reached, or is no database.
 pub async fn open_db(config: &Config) -> Result<Db, OpenError> {
-    if uses_sqlite(config) {
+    if guard::uses_sqlite(config) {
         let path = config.sqlite_path();
         let unopenable = |source| OpenError::Unopenable { path: path.display().to_string(), source };
         return Db::open_sqlite(&path).await.map_err(unopenable);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::TokenError;
-use crate::app::App;
+use crate::app::{App, OpenError};
 use crate::archiver::{Analyser, Archive, ArchiveError, Gate, Spool, Worker};
 use crate::config::ConfigError;
 use crate::db::{Error as DbError, Growth};
@@ -22,6 +22,7 @@ use crate::health::{Health, supervise};
 use crate::intake::{Intake, WebhookSpool};
 use crate::lock::{DataDirLock, LockError};
 use crate::nodes::Node;
+use crate::objects::StoreError;
 use crate::search::Follower;
 use crate::telemetry;
 use crate::web::{self, WebState};
@@ -43,6 +44,10 @@ pub enum ServeError {
     #[error(transparent)]
     Db(#[from] DbError),
     #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("bootstrap.tokens: {0}")]
     Token(#[from] TokenError),
@@ -62,8 +67,8 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken)
     let metrics = telemetry::start_metrics()?;
     // Only one crypto provider is compiled in; a second installation is refused and changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if let Some(store) = &app.fs_store {
-        store.clear_staging()?;
+    if !app.store.is_remote() {
+        app.store.tidy().await?;
     }
     let app = Arc::new(app);
     let crew = Crew { health: app.health.clone(), tracker: TaskTracker::new(), stop: shutdown.clone() };
@@ -123,6 +128,7 @@ struct Workers {
 /// Brings the tokens of the configuration into force, and makes ready what runs beside the server.
 async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
     app.journal.look().await?;
+    app.check_store().await?;
     app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
     // Should the database go away in a moment, whoever has a token goes on.
     app.access.learn().await;
@@ -204,6 +210,10 @@ fn start_upkeep(app: &Arc<App>, metrics: &PrometheusHandle, crew: &Crew) {
     crew.add("listener", move |stop| hear_of_other_writers(Arc::clone(&looked_at), stop));
     crew.add("log shortener", move |stop| shorten_log(Arc::clone(&written), stop));
     crew.add("metrics", move |stop| keep_metrics_small(metrics.clone(), stop));
+    if app.store.is_remote() {
+        let tidied = Arc::clone(app);
+        crew.add("store tidier", move |stop| tidy_store(Arc::clone(&tidied), stop));
+    }
 }
 
 /// Keeps the database's log short where much is written, and empty where nothing is.
@@ -222,6 +232,31 @@ async fn shorten_log(app: Arc<App>, shutdown: CancellationToken) {
             tracing::warn!(%error, "the database's log can't be shortened at the moment");
         }
         (until, at) = (size, Instant::now());
+    }
+}
+
+/// Removes from a remote store what interrupted runs left, at the start and from time to time: it may be away now, and
+/// what was left a moment ago may still be somebody's.
+async fn tidy_store(app: Arc<App>, shutdown: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(3600);
+    const AGAIN: Duration = Duration::from_secs(60);
+    while !shutdown.is_cancelled() {
+        let tidied = tokio::select! {
+            tidied = app.store.tidy() => tidied,
+            () = shutdown.cancelled() => return,
+        };
+        let pause = match tidied {
+            Ok(0) => EVERY,
+            Ok(removed) => {
+                tracing::info!(removed, "removed from the store what interrupted runs left");
+                EVERY
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store can't be tidied at the moment; it is tried again");
+                AGAIN
+            }
+        };
+        let _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
     }
 }
 

@@ -9,6 +9,7 @@ stop() {
     for pid in "${started[@]}"; do
         kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
     done
+    tests/servers/s3.sh stop "$scratch/s3"
     rm -rf "$scratch"
 }
 trap stop EXIT
@@ -23,6 +24,10 @@ for _ in $(seq 100); do
 done
 [ -n "$port" ] || { echo "chromedriver did not start:" >&2; cat "$scratch/chromedriver.log" >&2; exit 1; }
 export WEBDRIVER_URL="http://127.0.0.1:$port"
+
+# Its own errors it has told.
+s3=$(tests/servers/s3.sh start "$scratch/s3")
+eval "$s3"
 
 # The tests that need a server are marked as ignored, so that plain `cargo test` runs without any.
 # The points at which tests break the program on purpose are in all of it, so that it is compiled once.

@@ -16,6 +16,7 @@ use crate::audio::{AnalyseError, Analysis, analyse};
 use crate::calls::records::AnalysisRecord;
 use crate::db::Sql;
 use crate::fault;
+use crate::intake::call_key;
 use crate::journal::Kind;
 use crate::nodes::{Node, Turn};
 
@@ -109,7 +110,7 @@ impl Analyser {
             }
         }
         let Some((call_id, source, sha256, key)) = chosen else { return Ok(false) };
-        let file = match self.copy(&key).await {
+        let file = match self.copy(&call_id, &source, &key).await {
             Ok(file) => file,
             Err(error) => {
                 // One object that can't be read must not hold up the others.
@@ -146,14 +147,25 @@ impl Analyser {
     }
 
     /// Decoders seek, stores stream: a nameless copy in the spool gives the one from the other.
-    async fn copy(&self, key: &str) -> Result<std::fs::File, ArchiveError> {
+    async fn copy(&self, call_id: &str, source: &str, key: &str) -> Result<std::fs::File, ArchiveError> {
         let mut file = self.archive.spool.nameless()?;
-        let mut bytes = self.archive.store.get(key, None, None).await?;
+        let version = self.version(call_id, source).await?;
+        let mut bytes = self.archive.store.get(key, version.as_deref(), None).await?;
         while let Some(chunk) = bytes.next().await {
             file.write_all(&chunk?)?;
         }
         file.rewind()?;
         Ok(file)
+    }
+}
+
+impl Analyser {
+    /// The version that the receipt names. Where the call does not read back, the store takes the first.
+    async fn version(&self, call_id: &str, source: &str) -> Result<Option<String>, ArchiveError> {
+        let readable = self.archive.calls.facts_of(&[call_key(call_id)]).await?;
+        let recording = readable.facts.first().and_then(|facts| facts.recordings.get(source));
+        let receipt = recording.and_then(|recording| recording.receipt.as_ref());
+        Ok(receipt.and_then(|(.., receipt)| receipt.version.clone()))
     }
 }
 

@@ -143,6 +143,7 @@ pub(super) fn trouble(error: &ArchiveError) -> String {
     match error {
         ArchiveError::Spool(error) => format!("the spool can't be used: {error}"),
         ArchiveError::Store(StoreError::Io(error)) => format!("the store can't be used: {error}"),
+        ArchiveError::Store(StoreError::SetUp(why)) => format!("the store can't be used: {why}"),
         ArchiveError::StoreAway => "the store is away: recordings wait in the spool".into(),
         ArchiveError::Db(_) | ArchiveError::Append(_) => "the database can't be used".into(),
         ArchiveError::Store(_) | ArchiveError::Json(_) => {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -383,9 +382,10 @@ impl Archive {
             return Ok(None);
         }
         // The lock may be what the interruption prevented.
-        if info.retain_until.is_none_or(|until: Timestamp| until < intent.retain_until) {
-            return Ok(None);
-        }
-        Ok(Some(info))
+        let locked = match info.retain_until {
+            Some(until) => until >= intent.retain_until,
+            None => self.store.lock_flaw(None, intent.retain_until, self.clock.now()).is_none(),
+        };
+        Ok(locked.then_some(info))
     }
 }

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Complaint;
 use crate::lock::{DataDirLock, LockError};
-use crate::objects::{FsStore, ObjectKey};
+use crate::objects::{self, Diagnosis};
 use crate::retention::PolicySet;
 
 /// Less free space than this on the data directory's disk is a fault, in bytes.
@@ -40,7 +40,9 @@ pub(super) async fn doctor(config: Config) -> Outcome {
     tell("data directory", data_dir(&config));
     tell("policies", policies(&config));
     tell("recordings", recordings(&config));
-    tell("store", store(&config));
+    for verdict in store(&config).await {
+        tell("store", verdict);
+    }
     tell("server", server(&config));
     match App::open_existing(config, Clock::system()).await {
         Err(error) => tell("database", Bad(error.to_string())),
@@ -105,11 +107,15 @@ fn recordings(config: &Config) -> Verdict {
     Fine(format!("fetched from {}", recordings.hosts.join(", ")))
 }
 
-fn store(config: &Config) -> Verdict {
-    match FsStore::open(&config.objects_dir()) {
-        Ok(_) => Fine(format!("{} can be used", config.objects_dir().display())),
-        Err(error) => Bad(format!("{} can't be used: {error}", config.objects_dir().display())),
-    }
+/// A remote store is tried as an archive uses it.
+async fn store(config: &Config) -> Vec<Verdict> {
+    let store = match objects::open(config).await {
+        Ok(store) => store,
+        Err(error) => return vec![Bad(format!("{} can't be used: {error}", config.objects_dir().display()))],
+    };
+    let Diagnosis { fine, notes, faults } = store.diagnose(Clock::system().now()).await;
+    let fine = if fine.is_empty() { None } else { Some(Fine(fine)) };
+    fine.into_iter().chain(notes.into_iter().map(Note)).chain(faults.into_iter().map(Bad)).collect()
 }
 
 fn server(config: &Config) -> Verdict {
@@ -124,10 +130,9 @@ async fn database(app: &App) -> Verdict {
     if let Err(error) = app.db.check_schema().await {
         return Bad(error.to_string());
     }
-    match (app.journal.frontier().await, app.store.list(ObjectKey::RECORDINGS).await) {
-        (Ok(frontier), Ok(_)) => Fine(format!("{} journal entries", frontier.size())),
-        (Err(error), _) => Bad(format!("{error}: run callvault verify")),
-        (_, Err(error)) => Bad(error.to_string()),
+    match app.journal.frontier().await {
+        Ok(frontier) => Fine(format!("{} journal entries", frontier.size())),
+        Err(error) => Bad(format!("{error}: run callvault verify")),
     }
 }
 

@@ -96,6 +96,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if url != "sqlite" && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return invalid("database.url", "give sqlite or postgres://user:password@host/database");
     }
+    config.storage.check()?;
     config.bootstrap.parse().map(drop)
 }
 

@@ -6,6 +6,7 @@
 mod bootstrap;
 mod load;
 mod roles;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use bootstrap::{BootstrapToken, ROLES};
 pub use load::{ConfigError, Flags, load, with_defaults};
 pub use roles::{Roles, UnknownRole};
+pub use storage::{ObjectLock, S3, Storage, StorageKind};
 
 /// The default configuration file, with every key.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -48,18 +50,6 @@ pub struct Database {
     pub url: Secret,
     /// Whether `serve` and the commands bring the schema up to date; else `callvault migrate` does.
     pub migrate: bool,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Storage {
-    pub kind: StorageKind,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum StorageKind {
-    Filesystem,
 }
 
 #[derive(Clone, Debug, Deserialize)]

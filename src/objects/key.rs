@@ -9,6 +9,8 @@ pub enum ObjectKey {
     Recording { day: Date, call_key: String, sha256: String, extension: String },
     /// The call record beside it: `<sha256>.vcon.json`
     CallRecord { day: Date, call_key: String, sha256: String },
+    /// `doctor/probe`, at which a remote store is tried.
+    Probe,
     /// A key that was built here before and stands in the journal.
     Journaled(String),
 }
@@ -27,6 +29,7 @@ impl ObjectKey {
             Self::Recording { day, call_key, sha256, extension } => {
                 format!("{}/{sha256}.{extension}", folder(day, call_key))
             }
+            Self::Probe => "doctor/probe".into(),
             Self::Journaled(path) => path.clone(),
             Self::CallRecord { day, call_key, sha256 } => format!("{}/{sha256}.vcon.json", folder(day, call_key)),
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Run, STEP, VerifyError};
 use crate::calls::Facts;
-use crate::objects::{Examined, ObjectStore, StoreError};
+use crate::objects::{Examined, Listed, ObjectStore, StoreError};
 
 /// What a receipt promises of one object.
 struct Promise {
@@ -38,7 +38,8 @@ impl Run<'_> {
             let facts = columns.filter_map(|row| serde_json::from_str::<Facts>(&row.facts).ok());
             let promises: Vec<Promise> = facts.flat_map(|facts| promises(&facts)).collect();
             // Tasks of their own, so that every core hashes.
-            let begin = |promise| tokio::spawn(check(Arc::clone(&self.app.store), promise));
+            let (store, now) = (&self.app.store, self.app.clock.now());
+            let begin = |promise| tokio::spawn(check(Arc::clone(store), promise, now));
             let at_once = EACH_CORE * std::thread::available_parallelism().map_or(1, usize::from);
             let mut checks = futures_util::stream::iter(promises).map(begin).buffer_unordered(at_once);
             while let Some(checked) = checks.next().await {
@@ -51,7 +52,10 @@ impl Run<'_> {
                             self.damage(format!("object {} of call {}", promise.key, promise.call_id), why);
                         }
                     }
-                    Err(why) => self.damage(format!("object {} of call {}", promise.key, promise.call_id), why),
+                    Err(Fault::Damage(why)) => {
+                        self.damage(format!("object {} of call {}", promise.key, promise.call_id), why);
+                    }
+                    Err(Fault::Away(error)) => return Err(error.into()),
                 }
                 self.progress.advance(1);
             }
@@ -59,31 +63,69 @@ impl Run<'_> {
         self.strangers().await
     }
 
-    /// Objects that no intent ever named.
+    /// Objects that no intent ever named, and versions that no receipt names.
     async fn strangers(&mut self) -> Result<(), VerifyError> {
         let mut objects = self.app.store.list("").await?;
-        while let Some(info) = objects.next().await {
-            let info = match info {
-                Ok(info) => info,
-                // Named with its object already.
-                Err(StoreError::Lock { .. }) => continue,
+        while let Some(listed) = objects.next().await {
+            let listed = match listed {
+                Ok(listed) => listed,
                 Err(StoreError::Stray { key, why }) => {
                     self.damage(format!("object {key}"), why);
                     continue;
                 }
+                // What is away is not damaged, and nothing comes after it.
+                Err(error) if self.app.store.is_remote() => return Err(error.into()),
                 Err(error) => {
                     self.damage("store", error.to_string());
                     continue;
                 }
             };
-            let folder = info.key.rsplit('/').nth(1).unwrap_or_default().to_owned();
+            let folder = listed.key.rsplit('/').nth(1).unwrap_or_default().to_owned();
             let owner = self.app.calls.facts_of(&[folder]).await?;
-            let known: BTreeSet<String> = owner.facts.iter().flat_map(|facts| intended(facts)).collect();
-            if owner.skipped.is_empty() && !known.contains(&info.key) {
-                self.damage(format!("object {}", info.key), "no journal entry knows of it");
+            if !owner.skipped.is_empty() {
+                continue;
+            }
+            match owner.facts.iter().map(|facts| knows(facts, &listed)).max().unwrap_or(Known::Not) {
+                Known::Well => {}
+                Known::ByKey => self.damage(
+                    format!("object {} version {}", listed.key, listed.version.unwrap_or_default()),
+                    "no receipt names this version: it was written beside the one that is kept",
+                ),
+                Known::Not => self.damage(format!("object {}", listed.key), "no journal entry knows of it"),
             }
         }
         Ok(())
+    }
+}
+
+/// How much the journal knows of a version in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Known {
+    Not,
+    /// A receipt names another version of this key.
+    ByKey,
+    /// A receipt names it, or it is on its way to one.
+    Well,
+}
+
+fn knows(facts: &Facts, listed: &Listed) -> Known {
+    let receipts = facts.recordings.values().filter_map(|recording| recording.receipt.as_ref());
+    let kept = receipts.flat_map(|(.., receipt)| {
+        [(&receipt.object_key, &receipt.version), (&receipt.vcon_key, &receipt.vcon_version)]
+    });
+    let mut by_key = false;
+    for (_, version) in kept.filter(|(key, _)| **key == listed.key) {
+        if *version == listed.version {
+            return Known::Well;
+        }
+        by_key = true;
+    }
+    let intents = facts.recordings.values().filter_map(|recording| recording.intent.as_ref());
+    let mut intended = intents.flat_map(|(_, intent)| [&intent.object_key, &intent.vcon_key]);
+    match by_key {
+        true => Known::ByKey,
+        false if intended.any(|key| *key == listed.key) => Known::Well,
+        false => Known::Not,
     }
 }
 
@@ -110,43 +152,58 @@ fn promises(facts: &Facts) -> Vec<Promise> {
     promises
 }
 
-/// Every key that an interrupted or finished run may have written.
-fn intended(facts: &Facts) -> Vec<String> {
-    let intents = facts.recordings.values().filter_map(|recording| recording.intent.as_ref());
-    let intents = intents.flat_map(|(_, intent)| [intent.object_key.clone(), intent.vcon_key.clone()]);
-    let receipts = facts.recordings.values().filter_map(|recording| recording.receipt.as_ref());
-    let receipts = receipts.flat_map(|(.., receipt)| [receipt.object_key.clone(), receipt.vcon_key.clone()]);
-    intents.chain(receipts).collect()
-}
-
 /// The number of bytes that were right, and how they are kept badly.
 type Kept = (u64, Vec<String>);
 
+/// Why an object was not found as it was promised.
+enum Fault {
+    Damage(String),
+    /// The store does not answer, which says nothing about the object.
+    Away(StoreError),
+}
+
+impl From<&str> for Fault {
+    fn from(why: &str) -> Self {
+        Self::Damage(why.to_owned())
+    }
+}
+
 /// Reads one object back; what is wrong where its bytes are not right.
-async fn check(store: Arc<dyn ObjectStore>, promise: Promise) -> (Promise, Result<Kept, String>) {
-    let outcome = read_back(store.as_ref(), &promise).await;
+async fn check(store: Arc<dyn ObjectStore>, promise: Promise, now: Timestamp) -> (Promise, Result<Kept, Fault>) {
+    let outcome = read_back(store.as_ref(), &promise, now).await;
     (promise, outcome)
 }
 
-async fn read_back(store: &dyn ObjectStore, promise: &Promise) -> Result<Kept, String> {
-    let examined = store.examine(&promise.key, promise.version.as_deref()).await;
-    let examined = examined.map_err(|error| match error {
-        StoreError::Io(error) => format!("it can't be read: {error}"),
-        other => other.to_string(),
-    })?;
+async fn read_back(store: &dyn ObjectStore, promise: &Promise, now: Timestamp) -> Result<Kept, Fault> {
+    let examined = match store.examine(&promise.key, promise.version.as_deref()).await {
+        Ok(examined) => examined,
+        Err(error) => return Err(unreadable(store, promise, error).await),
+    };
     let Examined { info, sha256, flaws } = examined.ok_or("it is missing from the store")?;
     if sha256 != promise.sha256 {
-        return Err(format!("its SHA-256 is {sha256}, the receipt says {}", promise.sha256));
+        return Err(Fault::Damage(format!("its SHA-256 is {sha256}, the receipt says {}", promise.sha256)));
     }
     if promise.size.is_some_and(|size| size != info.size) {
-        return Err(format!("it has {} bytes, not those of the receipt", info.size));
+        return Err(Fault::Damage(format!("it has {} bytes, not those of the receipt", info.size)));
     }
-    match info.retain_until {
-        None => Err("its lock is missing".into()),
-        Some(until) if until != promise.retain_until => {
-            Err(format!("its lock ends {until}, the receipt says {}", promise.retain_until))
-        }
-        Some(_) if info.legal_hold != promise.held => Err("its legal hold is not the journal's".into()),
-        Some(_) => Ok((info.size, flaws)),
+    if let Some(flaw) = store.lock_flaw(info.retain_until, promise.retain_until, now) {
+        return Err(Fault::Damage(flaw));
     }
+    if store.locks() && info.legal_hold != promise.held {
+        return Err("its legal hold is not the journal's".into());
+    }
+    Ok((info.size, flaws))
+}
+
+/// One object that can't be read is damage; a store that is away is not, and would make damage of everything.
+async fn unreadable(store: &dyn ObjectStore, promise: &Promise, error: StoreError) -> Fault {
+    if store.is_remote()
+        && let Err(away) = store.list(&promise.key).await
+    {
+        return Fault::Away(away);
+    }
+    Fault::Damage(match error {
+        StoreError::Io(error) => format!("it can't be read: {error}"),
+        other => other.to_string(),
+    })
 }

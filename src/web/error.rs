@@ -1,5 +1,7 @@
 //! The one place where errors become answers: `application/problem+json` (RFC 9457).
 
+use std::io::ErrorKind;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -222,7 +224,13 @@ impl From<SearchError> for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self::Internal(error.to_string())
+        match error {
+            StoreError::Io(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionRefused) => {
+                tracing::error!(%error, "store out of reach");
+                Self::Busy("The store of the recordings is out of reach: try again in a moment.".into())
+            }
+            error => Self::Internal(error.to_string()),
+        }
     }
 }
 

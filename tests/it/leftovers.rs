@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use callvault::app::App;
 use callvault::clock::Clock;
-use callvault::config::Config;
+use callvault::config::{Config, StorageKind};
 use callvault::journal::{Filter, Kind};
 use callvault::verify::{Damage, Progress, verify};
+use futures_util::TryStreamExt;
 use serde_json::Value;
 
 /// Collects what the verification finds.
@@ -39,15 +40,25 @@ pub async fn check(config: Config) {
     let work = app.db.fetch_all("select source from recording_work", &[]).await.unwrap();
     assert_eq!(work.len(), 0, "no work is left");
 
-    let on_disk: BTreeSet<String> = files(&objects.join("recordings"))
-        .iter()
-        .map(|path| path.strip_prefix(&objects).unwrap().to_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(on_disk, receipted(&app).await, "the store holds what the journal has receipts for, and nothing else");
+    let receipted = receipted(&app).await;
+    let locks = |key: &String| [key.clone(), format!("{key}.retention.json")];
+    let (stored, expected): (BTreeSet<String>, _) = match app.config.storage.kind {
+        StorageKind::Filesystem => {
+            let on_disk = files(&objects.join("recordings"));
+            let keys = on_disk.iter().map(|path| path.strip_prefix(&objects).unwrap().to_str().unwrap().to_owned());
+            (keys.collect(), receipted.iter().flat_map(locks).collect())
+        }
+        StorageKind::S3 => {
+            let listed: Vec<_> = app.store.list("").await.unwrap().try_collect().await.unwrap();
+            assert!(!objects.exists(), "nothing of it lies in a folder");
+            (listed.into_iter().map(|listed| listed.key).collect(), receipted)
+        }
+    };
+    assert_eq!(stored, expected, "the store holds what the journal has receipts for, and nothing else");
     app.db.close().await;
 }
 
-/// The files that the receipts in the journal account for.
+/// The keys that the receipts in the journal account for.
 async fn receipted(app: &App) -> BTreeSet<String> {
     let filter = Filter { kind: Some(Kind::RecordingArchived), ..Filter::default() };
     let receipts = app.journal.read(0, u64::MAX, &filter).await.unwrap();
@@ -55,8 +66,7 @@ async fn receipted(app: &App) -> BTreeSet<String> {
     for record in receipts {
         let receipt: Value = serde_json::from_slice(&record.body.unwrap().bytes).unwrap();
         for key in ["object_key", "vcon_key"] {
-            let key = receipt[key].as_str().unwrap();
-            keys.extend([key.to_owned(), format!("{key}.retention.json")]);
+            keys.insert(receipt[key].as_str().unwrap().to_owned());
         }
     }
     keys

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::key::is_sound;
-use super::{ByteStream, Content, Examined, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use super::{ByteStream, Content, Diagnosis, Examined, Listed, ObjectInfo, ObjectKey, ObjectStore, StoreError};
 use crate::fault;
 use durable::{Folders, Staged};
 use sidecar::Sidecar;
@@ -52,11 +52,8 @@ impl FsStore {
         Ok(Self { root: root.into(), folders: Arc::default() })
     }
 
-    /// Removes what an interrupted run left before it got its name. Only for the process that alone writes here.
-    ///
-    /// # Errors
-    /// As the file system reports them.
-    pub fn clear_staging(&self) -> io::Result<usize> {
+    /// Removes what an interrupted run left before it got its name.
+    fn clear_staging(&self) -> io::Result<u64> {
         let mut removed = 0;
         for entry in fs::read_dir(self.root.join(STAGING))? {
             let entry = entry?;
@@ -103,7 +100,7 @@ impl FsStore {
             Some(known) if known.retain_until >= retain_until => known,
             known => {
                 let legal_hold = known.is_some_and(|sidecar| sidecar.legal_hold);
-                let new = Sidecar { retain_until, legal_hold, size_bytes: size, sha256: content.sha256_hex() };
+                let new = Sidecar { retain_until, legal_hold, size_bytes: size, sha256: hex::encode(content.sha256()) };
                 new.write(&path, &self.staged().0)?;
                 new
             }
@@ -211,7 +208,7 @@ impl FsStore {
     }
 
     /// What a name in the store stands for; `None` for an object's sidecar.
-    fn look(&self, key: &str, path: &Path, plain: bool) -> Option<Result<ObjectInfo, StoreError>> {
+    fn look(&self, key: &str, path: &Path, plain: bool) -> Option<Result<Listed, StoreError>> {
         let stray = |why| Some(Err(StoreError::Stray { key: key.to_owned(), why }));
         if !plain {
             return stray("it is no plain file");
@@ -219,7 +216,11 @@ impl FsStore {
         if let Some(object) = path.to_str().and_then(|path| path.strip_suffix(sidecar::SUFFIX)) {
             return if Path::new(object).is_file() { None } else { stray("it is the lock of nothing") };
         }
-        self.head_blocking(key).transpose()
+        match fs::metadata(path) {
+            Ok(metadata) => Some(Ok(Listed { key: key.to_owned(), size: metadata.len(), version: None })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(Err(error.into())),
+        }
     }
 
     fn flaws_blocking(&self, key: &str, sha256: &str) -> Result<Vec<String>, StoreError> {
@@ -246,16 +247,7 @@ async fn next_block(mut file: io::Take<fs::File>) -> io::Result<Option<(Bytes, i
     tokio::task::spawn_blocking(read).await?
 }
 /// Where what a walk meets is sent; `false` once nobody listens any more.
-type Sink<'a> = dyn FnMut(Result<ObjectInfo, StoreError>) -> bool + 'a;
-
-impl Content {
-    fn sha256_hex(&self) -> String {
-        match self {
-            Self::File { sha256, .. } => hex::encode(sha256),
-            Self::Bytes(bytes) => hex::encode(Sha256::digest(bytes)),
-        }
-    }
-}
+type Sink<'a> = dyn FnMut(Result<Listed, StoreError>) -> bool + 'a;
 
 fn same_bytes(path: &Path, content: &Content) -> io::Result<bool> {
     match content {
@@ -289,10 +281,6 @@ fn open(path: &Path, key: &str) -> Result<fs::File, StoreError> {
 
 #[async_trait]
 impl ObjectStore for FsStore {
-    fn is_remote(&self) -> bool {
-        false
-    }
-
     async fn put_new(
         &self,
         key: &ObjectKey,
@@ -324,12 +312,12 @@ impl ObjectStore for FsStore {
         blocking(examine).await
     }
 
-    async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
+    async fn head(&self, key: &str, _: Option<&str>) -> Result<Option<ObjectInfo>, StoreError> {
         let (store, key) = (self.clone(), key.to_owned());
         blocking(move || store.head_blocking(&key)).await
     }
 
-    async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<ObjectInfo, StoreError>>, StoreError> {
+    async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<Listed, StoreError>>, StoreError> {
         let (store, prefix) = (self.clone(), prefix.to_owned());
         let (sender, receiver) = tokio::sync::mpsc::channel(64);
         tokio::task::spawn_blocking(move || {
@@ -344,7 +332,7 @@ impl ObjectStore for FsStore {
         Ok(stream.boxed())
     }
 
-    async fn extend_retention(&self, key: &str, until: Timestamp) -> Result<(), StoreError> {
+    async fn extend_retention(&self, key: &str, _: Option<&str>, until: Timestamp) -> Result<(), StoreError> {
         let (store, key) = (self.clone(), key.to_owned());
         let change = move || {
             store.change_lock(&key, |known| {
@@ -357,9 +345,25 @@ impl ObjectStore for FsStore {
         blocking(change).await
     }
 
-    async fn set_legal_hold(&self, key: &str, on: bool) -> Result<(), StoreError> {
+    async fn set_legal_hold(&self, key: &str, _: Option<&str>, on: bool) -> Result<(), StoreError> {
         let (store, key) = (self.clone(), key.to_owned());
         blocking(move || store.change_lock(&key, |known| Ok(Sidecar { legal_hold: on, ..known }))).await
+    }
+
+    async fn tidy(&self) -> Result<u64, StoreError> {
+        let store = self.clone();
+        blocking(move || Ok(store.clear_staging()?)).await
+    }
+
+    async fn diagnose(&self, _: Timestamp) -> Diagnosis {
+        let (root, staging) = (self.root.display(), self.root.join(STAGING));
+        match fs::read_dir(&self.root).and_then(|_| tempfile::tempfile_in(staging)) {
+            Ok(_) => Diagnosis { fine: format!("{root} can be used"), ..Diagnosis::default() },
+            Err(error) => {
+                let fault = format!("{root} can't be used ({error}): give this user the right to read and write there");
+                Diagnosis { faults: vec![fault], ..Diagnosis::default() }
+            }
+        }
     }
 }
 

@@ -1,11 +1,18 @@
-//! The store's contract, as a suite over the trait: every backend has to pass it.
+//! The store's contract, as a suite over the trait: every backend has to pass it, and has tests of its own beside.
+
+mod fs;
+mod s3;
+mod s3_archive;
+mod s3_doctor;
+mod s3_outages;
+mod s3_server;
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callvault::objects::{Content, FsStore, ObjectKey, ObjectStore, StoreError};
+use callvault::objects::{Content, ObjectKey, ObjectStore, StoreError};
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::{Timestamp, ToSpan};
 use sha2::{Digest, Sha256};
@@ -33,10 +40,10 @@ async fn listed(store: &dyn ObjectStore, prefix: &str) -> BTreeSet<String> {
 
 async fn put_and_read(store: &dyn ObjectStore) {
     let key = key("a/1.mp3");
-    assert_eq!(store.head(&key.path()).await.unwrap(), None);
+    assert_eq!(store.head(&key.path(), None).await.unwrap(), None);
     assert!(matches!(store.get(&key.path(), None, None).await.err(), Some(StoreError::NotFound(_))));
     let put = store.put_new(&key, bytes("0123456789"), until(2031)).await.unwrap();
-    let head = store.head(&key.path()).await.unwrap().unwrap();
+    let head = store.head(&key.path(), None).await.unwrap().unwrap();
     assert_eq!(put, head);
     assert_eq!((head.key, head.size, head.retain_until, head.legal_hold), (key.path(), 10, Some(until(2031)), false));
     assert_eq!(read(store, &key, None).await, b"0123456789");
@@ -57,7 +64,7 @@ async fn never_replaced(store: &dyn ObjectStore) {
         let refused = store.put_new(&key, bytes(other), until(2040)).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
         assert_eq!(read(store, &key, None).await, b"the first");
-        let head = store.head(&key.path()).await.unwrap().unwrap();
+        let head = store.head(&key.path(), None).await.unwrap().unwrap();
         assert_eq!((head.size, head.retain_until), (9, Some(until(2033))), "nothing changes");
     }
 }
@@ -121,24 +128,26 @@ async fn locks(store: &dyn ObjectStore) {
     store.put_new(&key, bytes("locked"), until(2031)).await.unwrap();
     let path = key.path();
     let lock = async || {
-        let info = store.head(&path).await.unwrap().unwrap();
+        let info = store.head(&path, None).await.unwrap().unwrap();
         (info.retain_until.unwrap(), info.legal_hold)
     };
-    store.extend_retention(&path, until(2031)).await.unwrap();
-    let shorter = store.extend_retention(&path, until(2031) - 1.microsecond()).await;
+    store.extend_retention(&path, None, until(2031)).await.unwrap();
+    let shorter = store.extend_retention(&path, None, until(2031) - 1.microsecond()).await;
     assert!(matches!(shorter, Err(StoreError::Shortened { .. })), "{shorter:?}");
     assert_eq!(lock().await, (until(2031), false));
-    store.extend_retention(&path, until(2035)).await.unwrap();
-    store.set_legal_hold(&path, true).await.unwrap();
+    store.extend_retention(&path, None, until(2035)).await.unwrap();
+    store.set_legal_hold(&path, None, true).await.unwrap();
     assert_eq!(lock().await, (until(2035), true));
     store.put_new(&key, bytes("locked"), until(2036)).await.unwrap();
     assert_eq!(lock().await, (until(2036), true), "a hold outlives another put");
-    store.set_legal_hold(&path, false).await.unwrap();
-    store.extend_retention(&path, until(2037)).await.unwrap();
+    store.set_legal_hold(&path, None, false).await.unwrap();
+    store.extend_retention(&path, None, until(2037)).await.unwrap();
     assert_eq!(lock().await, (until(2037), false));
     assert_eq!(read(store, &key, None).await, b"locked");
-    for nobody in [store.extend_retention("nobody/1", until(2031)).await, store.set_legal_hold("nobody/1", true).await]
-    {
+    for nobody in [
+        store.extend_retention("nobody/1", None, until(2031)).await,
+        store.set_legal_hold("nobody/1", None, true).await,
+    ] {
         assert!(matches!(nobody, Err(StoreError::NotFound(_))), "{nobody:?}");
     }
 }
@@ -171,9 +180,19 @@ async fn hostile_keys(store: &dyn ObjectStore) {
         let put = store.put_new(&key, bytes("x"), until(2031)).await;
         assert!(matches!(put, Err(StoreError::InvalidKey(_))), "{path:?}: {put:?}");
         assert!(matches!(store.get(path, None, None).await.err(), Some(StoreError::InvalidKey(_))), "{path:?}");
-        assert!(store.head(path).await.is_err(), "{path:?}");
+        assert!(store.head(path, None).await.is_err(), "{path:?}");
     }
     assert_eq!(listed(store, "").await, before);
+}
+
+/// A file of so many bytes, none of them like its neighbours.
+fn file(size: usize) -> (tempfile::NamedTempFile, Vec<u8>, Content) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let content: Vec<u8> = (0..size).map(|n| (n / 251 + n % 253) as u8).collect();
+    file.write_all(&content).unwrap();
+    let sha256 = Sha256::digest(&content).into();
+    let of = Content::File { path: file.path().to_owned(), size: size as u64, sha256 };
+    (file, content, of)
 }
 
 /// Everything that any store has to keep to.
@@ -185,47 +204,4 @@ async fn contract(store: Arc<dyn ObjectStore>) {
     locks(&*store).await;
     lists(&*store).await;
     hostile_keys(&*store).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_file_system_keeps_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("objects");
-    let store = FsStore::open(&root).unwrap();
-    contract(Arc::new(store.clone())).await;
-    assert_eq!(std::fs::read_dir(root.join(".staging")).unwrap().count(), 0, "nothing is left in staging");
-    // All of it is still there for the next process.
-    let again = FsStore::open(&root).unwrap();
-    assert_eq!(listed(&again, "").await, listed(&store, "").await);
-    assert_eq!(read(&again, &key("b/1.mp3"), None).await, b"the first");
-    assert_eq!(again.head(&key("e/1.mp3").path()).await.unwrap().unwrap().retain_until, Some(until(2037)));
-}
-
-/// What an interruption may leave behind on a disk, and what is made of it.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_file_system_after_an_interruption() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = FsStore::open(folder.path()).unwrap();
-    let key = key("a/1.mp3");
-    store.put_new(&key, bytes("whole"), until(2031)).await.unwrap();
-    let sidecar = folder.path().join(format!("{}.retention.json", key.path()));
-    let text: serde_json::Value = serde_json::from_slice(&std::fs::read(&sidecar).unwrap()).unwrap();
-    let sha256 = hex::encode(Sha256::digest("whole"));
-    let expected = serde_json::json!({"retain_until": "2031-03-09T05:15:41Z", "legal_hold": false, "size_bytes": 5, "sha256": sha256});
-    assert_eq!(text, expected);
-
-    // Between the link and the sidecar: the object says that its lock is missing, and another put mends it.
-    std::fs::remove_file(&sidecar).unwrap();
-    assert_eq!(store.head(&key.path()).await.unwrap().unwrap().retain_until, None);
-    store.put_new(&key, bytes("whole"), until(2031)).await.unwrap();
-    assert_eq!(store.head(&key.path()).await.unwrap().unwrap().retain_until, Some(until(2031)));
-    // A sidecar that can't be read is no reason to think that there is no lock.
-    std::fs::write(&sidecar, "{\"retain_until\":").unwrap();
-    assert!(matches!(store.head(&key.path()).await, Err(StoreError::Lock { .. })));
-    assert!(matches!(store.put_new(&key, bytes("whole"), until(2031)).await, Err(StoreError::Lock { .. })));
-
-    // What had no name yet is no object, and goes away at the next start.
-    std::fs::write(folder.path().join(".staging/half"), "ha").unwrap();
-    assert_eq!(listed(&store, "recordings/2026/03/09/h").await.len(), 0);
-    assert_eq!(store.clear_staging().unwrap(), 1);
 }
