@@ -141,6 +141,14 @@ impl App {
                 return Err(OpenError::NoArchive(config.data_dir.display().to_string()));
             }
         }
+        if !guard::uses_sqlite(&config) {
+            let db = open_db(&config).await?;
+            let none = matches!(db.check_schema().await, Err(DbError::OlderSchema { found: 0, .. }));
+            db.close().await;
+            if none {
+                return Err(OpenError::NoArchive("the database".into()));
+            }
+        }
         Self::open(config, clock).await
     }
 

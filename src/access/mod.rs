@@ -97,6 +97,8 @@ impl Access {
     /// Gets to know the tokens in force before anybody asks.
     pub async fn learn(&self) {
         self.read_tokens(Duration::ZERO).await;
+        // The first to ask looks again: a token may be made in between.
+        self.known.write().unwrap_or_else(PoisonError::into_inner).read = None;
     }
 
     /// Whose secret has this hash, and how old that knowledge is.

@@ -9,6 +9,7 @@ mod body;
 mod entry;
 mod read;
 mod recent;
+mod rows;
 mod writer;
 
 pub use body::{Body, SALT_BYTES};

@@ -12,11 +12,11 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::recent::Recent;
+use super::rows::{HEAD, appended_since, body_of, head, new_bodies, new_entries, new_head, row_of};
 use super::{Body, Entry, Kind};
-use crate::clock::{Clock, from_micros};
-use crate::db::ColumnType::{Bytes, Int, Text};
-use crate::db::{Arg, Ask, Db, Error as DbError, Row, Rows, Sql, Tx};
-use crate::evidence::Frontier;
+use crate::clock::Clock;
+use crate::db::{Ask, Db, Error as DbError, Row, Rows, Tx};
+use crate::evidence::Hash;
 use crate::fault;
 use crate::health::caught;
 
@@ -55,6 +55,19 @@ impl NewEntry {
     pub fn new(kind: Kind, actor: impl Into<String>, subject: Option<String>, body: Body) -> Self {
         let actor = actor.into();
         Self { kind, actor, subject, body, received_at: None, reason: None, understood: None, tried_since: None }
+    }
+
+    fn numbered(&self, seq: u64, at: Timestamp, received_at: Option<Timestamp>, body: Hash) -> Entry {
+        Entry {
+            seq,
+            at,
+            received_at: self.received_at.or(received_at),
+            kind: self.kind,
+            actor: self.actor.clone(),
+            subject: self.subject.clone(),
+            body,
+            reason: self.reason.clone(),
+        }
     }
 }
 
@@ -379,42 +392,20 @@ impl Writer {
                 receipts.push(Receipt { seq: *seq, quarantined: None });
                 continue;
             }
-            let entry = Entry {
-                seq: frontier.size(),
-                at,
-                received_at: new.received_at.or(received_at),
-                kind: new.kind,
-                actor: new.actor.clone(),
-                subject: new.subject.clone(),
-                body: hash,
-                reason: new.reason.clone(),
-            };
+            let entry = new.numbered(frontier.size(), at, received_at, hash);
             receipts.push(Receipt { seq: entry.seq, quarantined: None });
             let canonical = entry.canonical();
             let leaf = Entry::leaf(&canonical);
             frontier.push(leaf);
             rows.push(row_of(&entry, canonical, &leaf));
-            bodies.push(vec![
-                Arg::Int(entry.seq.cast_signed()),
-                Arg::from(&new.body.salt[..]),
-                Arg::Bytes(Arc::clone(&new.body.bytes)),
-            ]);
+            bodies.push(body_of(entry.seq, &new.body));
             appended.push(Appended { entry, body: Arc::clone(&new.body.bytes), understood: new.understood.clone() });
         }
         if appended.is_empty() {
             tx.roll_back().await?;
             return Ok(receipts);
         }
-        let mut written = vec![
-            new_entries(rows),
-            Rows {
-                head: "insert into journal_bodies (seq, salt, body)",
-                types: &[Int, Bytes, Bytes],
-                rows: bodies,
-                tail: "",
-            },
-            new_head(&frontier, at),
-        ];
+        let mut written = vec![new_entries(rows), new_bodies(bodies), new_head(&frontier, at)];
         for (projection, known) in self.projections.iter().zip(answers) {
             written.extend(projection.apply(&mut tx, known, &appended).await?);
         }
@@ -427,64 +418,6 @@ impl Writer {
         self.size.send_replace(frontier.size());
         Ok(receipts)
     }
-}
-
-fn new_entries(rows: Vec<Vec<Arg>>) -> Rows {
-    Rows {
-        head: "insert into journal (seq, at, kind, subject, body_hash, entry, leaf)",
-        types: &[Int, Int, Text, Text, Bytes, Text, Bytes],
-        rows,
-        tail: "",
-    }
-}
-
-fn row_of(entry: &Entry, canonical: String, leaf: &[u8]) -> Vec<Arg> {
-    vec![
-        Arg::Int(entry.seq.cast_signed()),
-        Arg::Int(entry.at.as_microsecond()),
-        Arg::from(entry.kind.as_str()),
-        Arg::from(entry.subject.clone()),
-        Arg::from(&entry.body[..]),
-        Arg::from(canonical),
-        Arg::from(leaf),
-    ]
-}
-
-/// Nobody else appends until the transaction ends that asks it.
-const HEAD: Ask = Ask::Plain(Sql::Split {
-    sqlite: "select size, at, frontier from journal_head where id = 1",
-    postgres: "select size, at, frontier from journal_head where id = 1 for update",
-});
-
-/// The tree at the journal's end, and when its last entry was appended.
-fn head(row: Option<&Row>) -> Result<(Frontier, Timestamp), DbError> {
-    let row = row.ok_or_else(|| DbError::Damaged("the journal's head row is missing".into()))?;
-    let size = u64::try_from(row.int("size")?).unwrap_or_default();
-    let frontier = Frontier::from_bytes(size, &row.bytes("frontier")?)
-        .ok_or_else(|| DbError::Damaged("the journal's head row does not fit its size".into()))?;
-    Ok((frontier, from_micros(row.int("at")?)))
-}
-
-fn new_head(frontier: &Frontier, at: Timestamp) -> Rows {
-    Rows {
-        head: "insert into journal_head (id, size, at, frontier)",
-        types: &[Int, Int, Int, Bytes],
-        rows: vec![vec![
-            Arg::Int(1),
-            Arg::Int(frontier.size().cast_signed()),
-            Arg::Int(at.as_microsecond()),
-            Arg::from(frontier.to_bytes()),
-        ]],
-        tail: "on conflict (id) do update set size = excluded.size, at = excluded.at, frontier = excluded.frontier",
-    }
-}
-
-/// The hashes of those bodies that were appended since the journal had a size: salted, and so each of one entry only.
-async fn appended_since(tx: &mut Tx, size: u64, entries: &[NewEntry]) -> Result<HashMap<Vec<u8>, u64>, DbError> {
-    let hashes: Vec<Arg> = entries.iter().map(|entry| Arg::from(&entry.body.hash()[..])).collect();
-    let rows =
-        tx.fetch_in(&format!("select seq, body_hash from journal where seq >= {size} and body_hash"), &hashes).await?;
-    rows.iter().map(|row| Ok((row.bytes("body_hash")?, row.int("seq")?.cast_unsigned()))).collect()
 }
 
 /// Tells each asker what became of its own entries.

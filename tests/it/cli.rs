@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::app::{TestApp, write_config};
 use crate::events::{CBR, accepted, ended, missed};
 use crate::fake_doubletick::{FakeDoubleTick, Reply};
+use crate::pair;
 use crate::process::{ProcessApp, ended_with, program, run, stderr, stdout};
 
 fn lines(text: &str) -> Vec<Value> {
@@ -216,7 +217,11 @@ async fn the_doctor() {
     assert!(well.contains("running: process"), "{well}");
     assert!(!well.contains("FAIL"));
     app.stop().await;
-    std::fs::write(app.data_dir().join("callvault.db"), "no database at all, but long enough to look at").unwrap();
+    if pair::is_shared() {
+        pair::remove(app.scratch());
+    } else {
+        std::fs::write(app.data_dir().join("callvault.db"), "no database at all, but long enough to look at").unwrap();
+    }
     let ill = ended_with(&app.cli(&["doctor"]).await, 1);
     assert!(ill.lines().any(|line| line.starts_with("FAIL  database")), "{ill}");
 }

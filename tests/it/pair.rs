@@ -8,6 +8,11 @@ fn server() -> Option<String> {
     std::env::var("TEST_POSTGRES").ok()
 }
 
+/// True where archives have a server's database, which other nodes may share.
+pub fn is_shared() -> bool {
+    server().is_some()
+}
+
 /// The settings of an archive in a folder, with what they name made ready.
 pub fn settings(dir: &Path) -> Vec<(&'static str, String)> {
     let Some(server) = server() else { return Vec::new() };
