@@ -1,7 +1,7 @@
 //! Who works on what: leases, attempts and pauses on the queue of awaited recordings (`calls::Lane`).
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::calls::Lane;
 use crate::db::{Arg, Db, Result, Row};
@@ -21,6 +21,22 @@ pub(super) struct Job {
     pub(super) first_attempt_at: i64,
     /// When it was claimed, microseconds.
     pub(super) claimed_at: i64,
+    /// The same moment, by a clock that nobody sets.
+    pub(super) claimed: Instant,
+}
+
+impl Job {
+    /// The same, as if it had been claimed by the clock as it goes now: a jump of it in the middle of an attempt is no time
+    /// in which the sender failed.
+    pub(super) fn by_the_clock(&self, now: i64) -> Self {
+        let skipped = now.saturating_sub(self.claimed_at).saturating_sub(micros(self.claimed.elapsed()));
+        let skipped = if skipped.abs() > LATE { skipped } else { 0 };
+        Self {
+            first_attempt_at: self.first_attempt_at.saturating_add(skipped),
+            claimed_at: self.claimed_at.saturating_add(skipped),
+            ..self.clone()
+        }
+    }
 }
 
 /// What comes later than this after its pause was not waiting for the sender: nobody served, or a clock jumped.
@@ -111,6 +127,7 @@ fn job(row: &Row, now: i64) -> Result<Job> {
             None => now,
         },
         claimed_at: now,
+        claimed: Instant::now(),
     })
 }
 
@@ -210,6 +227,26 @@ pub(super) fn micros(duration: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_jump_in_the_middle_of_an_attempt_is_no_attempt() {
+        const YEAR: i64 = 8766 * 3_600_000_000;
+        let job = Job {
+            call_seq: 0,
+            source: String::new(),
+            host: String::new(),
+            call_id: String::new(),
+            attempts: 1,
+            first_attempt_at: 50 * YEAR,
+            claimed_at: 50 * YEAR + 7,
+            claimed: Instant::now(),
+        };
+        for now in [60 * YEAR, 50 * YEAR + 8, 40 * YEAR] {
+            let job = job.by_the_clock(now);
+            assert_eq!(job.claimed_at - job.first_attempt_at, 7);
+            assert!((now - job.claimed_at).abs() < 60_000_000, "claimed a moment ago: {}", now - job.claimed_at);
+        }
+    }
 
     #[test]
     fn only_trying_counts_as_trying() {

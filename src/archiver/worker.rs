@@ -244,12 +244,13 @@ impl Worker {
             outcome = self.bring_in(job) => outcome,
             never = self.tell_when_late(job) => match never {},
         };
+        let job = job.by_the_clock(self.archive.clock.now().as_microsecond());
         let settled = match outcome {
-            Ok(outcome) => self.settle(job, outcome).await,
+            Ok(outcome) => self.settle(&job, outcome).await,
             Err(error) => Err(error),
         };
         if let Err(error) = settled {
-            self.our_side(job, &error.to_string(), trouble(&error)).await;
+            self.our_side(&job, &error.to_string(), trouble(&error)).await;
         }
     }
 
