@@ -1,6 +1,7 @@
 //! Streams one recording into the spool, once: through both hashes, the size limit and the walk over its frames.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
@@ -23,6 +24,8 @@ use crate::fault::{self, operation};
 const MAX_HOPS: usize = 5;
 /// Written and read at once, in bytes.
 const BLOCK: usize = 256 * 1024;
+/// Removing a file takes no time, or the disk hangs.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A complete recording in the spool.
 #[derive(Debug)]
@@ -221,9 +224,12 @@ pub(super) async fn restage(path: &Path, spool: &Spool) -> std::io::Result<Optio
     }
 }
 
-/// Removes a spool file, if it is there.
+/// Removes a spool file, if it is there. The recording is in the store by then: a disk that hangs must not hold up others.
 pub(super) async fn remove(path: &Path) -> std::io::Result<()> {
-    match operation("spool.remove", tokio::fs::remove_file(path)).await {
+    let removed = operation("spool.remove", tokio::fs::remove_file(path));
+    let late =
+        |_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "a file of the spool could not be removed in time"));
+    match tokio::time::timeout(fault::patience(REMOVE_PATIENCE), removed).await.unwrap_or_else(late) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
