@@ -11,6 +11,7 @@ need ceph-mon ceph-mon
 need ceph-osd ceph-osd
 need radosgw radosgw
 need curl curl
+need faketime faketime
 need aws awscli
 
 if [ ${#packages[@]} -gt 0 ]; then
