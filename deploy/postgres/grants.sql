@@ -19,7 +19,7 @@ grant select, insert, update on journal_head to callvault_runtime;
 grant select, insert, update on calls, recordings, tokens, cursors to callvault_runtime;
 
 -- Work in progress, and who is signed in.
-grant select, insert, update, delete on recording_work to callvault_runtime;
+grant select, insert, update, delete on recording_work, leases to callvault_runtime;
 grant select, insert, delete on sessions to callvault_runtime;
 grant select, insert, update on sign_in_links to callvault_runtime;
 
@@ -42,7 +42,7 @@ begin
       from pg_tables
      where schemaname = 'public'
        and tablename not in ('journal', 'journal_bodies', 'journal_head', 'calls', 'recordings', 'tokens', 'cursors',
-                             'recording_work', 'sessions', 'sign_in_links', 'schema_version');
+                             'recording_work', 'leases', 'sessions', 'sign_in_links', 'schema_version');
     if unnamed is not null then
         raise exception 'grants.sql says nothing about %: use the grants.sql that came with this callvault', unnamed;
     end if;

@@ -70,10 +70,9 @@ impl S3Store {
             fault::point("store.written");
             // Whoever looked at the same moment saw nothing either.
             match self.look(&name).await?.first() {
+                // Some servers take a lock and don't keep it.
                 Some(first) if first.id == own => {
-                    let retain_until = write.lock.map(|(_, until)| until);
-                    let (key, version) = (key.to_owned(), Some(own));
-                    return Ok(ObjectInfo { key, size, version, retain_until, legal_hold: false });
+                    return Ok(self.ensure_lock(&name, first, until).await?.info(key, first));
                 }
                 Some(first) => return self.accept(key, &name, first, (sha256, size), until).await,
                 None => return Err(odd("the S3 server took an object and does not list it")),

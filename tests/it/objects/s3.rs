@@ -15,7 +15,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use jiff::{Timestamp, ToSpan};
 use sha2::{Digest, Sha256};
 
-use super::s3_server::Bucket;
+use super::s3_server::{Bucket, Gateway};
 use super::{bytes, contract, file, key, listed, read, until};
 
 /// Smaller than any object here, with parts as small as servers take them.
@@ -234,6 +234,24 @@ async fn large_files_go_up_in_parts() {
     store.put_new(&unlocked, of, until(2031)).await.unwrap();
     assert_eq!(bucket.lock(&unlocked.path(), theirs.version_id().unwrap()).await, lock);
     file.close().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an S3 server: tests/run.sh starts it"]
+async fn forgotten_uploads_are_aborted() {
+    let (bucket, late) = (Bucket::locked().await, Gateway::with("-2h").await);
+    let past = Bucket { name: bucket.name.clone(), ..Bucket::nowhere(late.endpoint.clone()).await };
+    let store = S3Store::open(&S3 { prefix: "archive".into(), ..bucket.settings() }).await;
+    for key in ["archive/recordings/old", "archive/recordings/old%2F", "another/recordings/old"] {
+        past.begin_upload(key).await;
+    }
+    bucket.begin_upload("archive/recordings/new").await;
+    assert_eq!(store.tidy().await.unwrap(), 2, "ours, begun two hours ago");
+    assert_eq!(bucket.uploads().await, ["another/recordings/old", "archive/recordings/new"]);
+    assert_eq!(store.tidy().await.unwrap(), 0);
+    // The server's clock decides: to that one, the other has only just begun.
+    let lagging = S3 { prefix: "another".into(), endpoint: late.endpoint.clone(), ..bucket.settings() };
+    assert_eq!(S3Store::open(&lagging).await.tidy().await.unwrap(), 0);
 }
 
 /// The bytes that were hashed, or none.

@@ -12,7 +12,7 @@ use jiff::ToSpan;
 use tempfile::TempDir;
 
 use super::listed;
-use super::s3_server::{Bucket, endpoint};
+use super::s3_server::{Bucket, Gateway, endpoint};
 use crate::app::write_config;
 use crate::fake_doubletick::FakeDoubleTick;
 use crate::process::{program, run, stderr, stdout};
@@ -180,7 +180,7 @@ async fn rights_that_are_lacking() {
         let says = format!("these credentials may not do {right} in the bucket {}: give them that right", bucket.name);
         assert!(text.contains(&says), "{forbidden:?}: {text}");
         if right == "s3:GetObjectVersion" {
-            assert!(text.contains("can't be read back"), "{text}");
+            assert!(text.contains("read back"), "{text}");
             // Found again, and not readable either.
             let again = fault(Patient::with(&bucket, &[]).await.doctor()).await;
             assert!(again.contains(&says), "{again}");
@@ -216,4 +216,11 @@ async fn a_clock_that_is_off() {
             }
         }
     }
+
+    // As the program says it, to a server whose clock is the wrong one.
+    let late = Gateway::with("-2h").await;
+    let patient =
+        Patient::with(&Bucket::locked().await, &[("storage.s3.endpoint", &format!("{:?}", late.endpoint))]).await;
+    let text = fault(patient.doctor()).await;
+    assert!(text.contains("this machine's clock is 120 minutes ahead of the S3 server's"), "{text}");
 }

@@ -146,6 +146,24 @@ async fn a_server_that_is_killed_and_comes_back() {
     }
 }
 
+/// A clock that is off spoils signatures; the server's own date mends them.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an S3 server: tests/run.sh starts it"]
+async fn a_server_whose_clock_is_off() {
+    let (bucket, late) = (Bucket::locked().await, Gateway::with("-3h").await);
+    let store = bucket.store_at(&late.endpoint).await;
+    let refused = store.put_new(&key("a"), bytes("a"), until(2031)).await;
+    let told = matches!(&refused, Err(StoreError::SetUp(why)) if why.contains("clock"));
+    assert!(told || refused.is_ok(), "{refused:?}");
+    let version = store.put_new(&key("a"), bytes("a"), until(2031)).await.unwrap().version.unwrap();
+    assert_eq!(bucket.lock(&key("a").path(), &version).await.unwrap().1, until(2031).as_second());
+    assert_eq!(bucket.versions(&key("a").path()).await.len(), 1);
+    // Past for us, not for the server that keeps the lock.
+    let soon = callvault::clock::Clock::system().now() - jiff::SignedDuration::from_hours(1);
+    let put = store.put_new(&key("b"), bytes("b"), soon).await.unwrap();
+    assert!(put.retain_until.is_some(), "{put:?}");
+}
+
 /// A put that nobody waits for any more, at whatever point.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an S3 server: tests/run.sh starts it"]

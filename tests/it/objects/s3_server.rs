@@ -2,6 +2,7 @@
 //! that can be stopped.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 
 use aws_sdk_s3::Client;
@@ -11,7 +12,7 @@ use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockMode, VersioningConfig
 use aws_smithy_http_client::{Builder, tls};
 use callvault::config::{ObjectLock, S3};
 use callvault::objects::S3Store;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use crate::http::eventually;
@@ -188,12 +189,15 @@ pub struct Gateway {
 
 impl Gateway {
     pub async fn start() -> Self {
+        Self::with("+0").await
+    }
+
+    /// Its clock is off by so much, as `faketime` writes it: `-2h`.
+    pub async fn with(clock: &str) -> Self {
         // Below those that the system hands out to others.
-        let free = || {
-            (0..).map(|_| fastrand::u16(10_000..30_000)).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        };
-        let port = free().unwrap();
-        let mut this = Self { endpoint: format!("http://127.0.0.1:{port}"), port, child: spawn(port) };
+        let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..30_000));
+        let port = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
+        let mut this = Self { endpoint: format!("http://127.0.0.1:{port}"), port, child: spawn(port, clock) };
         this.answers().await;
         this
     }
@@ -208,8 +212,9 @@ impl Gateway {
         assert!(self.child.try_wait().unwrap().is_none(), "another server answers in its place");
     }
 
+    /// To it and to what started it.
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process_group(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// It takes connections, and does not answer.
@@ -227,22 +232,31 @@ impl Gateway {
     }
 
     pub async fn start_again(&mut self) {
-        self.child = spawn(self.port);
+        self.child = spawn(self.port, "+0");
         self.answers().await;
     }
 }
 
-fn spawn(port: u16) -> Child {
-    let mut command = Command::new("radosgw");
+fn spawn(port: u16, clock: &str) -> Child {
+    let mut command = match clock {
+        "+0" => Command::new("radosgw"),
+        off => {
+            let mut command = Command::new("faketime");
+            command.args(["-f", off, "radosgw"]);
+            command
+        }
+    };
     command.args(["-n", "client.rgw", "-f", "-c", &cluster()]);
     command.args(["--rgw-frontends", &format!("beast endpoint=127.0.0.1:{port} tcp_nodelay=1")]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("radosgw is installed: tests/setup.sh")
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("radosgw and faketime are installed: tests/setup.sh")
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Ended already, where a test killed it.
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.kill();
+        }
     }
 }
