@@ -15,8 +15,6 @@ need ceph-osd ceph-osd
 need systemd-analyze systemd
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
-need radosgw radosgw
-need curl curl
 need faketime faketime
 need aws awscli
 
