@@ -25,6 +25,7 @@ use axum::routing::post as to_post;
 use bytes::Bytes;
 use callvault::app::App;
 use callvault::clock::Clock;
+use callvault::intake::Intake;
 use callvault::web::{self, WebState};
 use callvault::{config, telemetry};
 use common::{SECRET, Server, await_connection, figure, free_address, median};
@@ -166,7 +167,8 @@ async fn state(dir: &tempfile::TempDir) -> WebState {
     let app = App::open(config, Clock::system()).await.expect("an archive");
     let tokens = app.config.bootstrap.parse().expect("a token");
     app.access.sync_bootstrap(&tokens).await.expect("a token");
-    WebState::new(Arc::new(app), telemetry::start_metrics().expect("metrics"))
+    let intake = Intake { journal: app.journal.clone(), clock: app.clock.clone(), spool: None };
+    WebState::new(Arc::new(app), telemetry::start_metrics().expect("metrics"), intake)
 }
 
 async fn drop_for_token(State(state): State<WebState>, headers: HeaderMap, body: Bytes) -> StatusCode {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use callvault::clock::Clock;
 use serde_json::Value;
 
 use crate::app::INGEST;
@@ -143,7 +144,7 @@ async fn what_waits_outlives_the_node_and_keeps_when_it_was_received() {
     postgres.stop();
     let body = ended("call_1", &url).to_string();
     let post = app.client.post(format!("{}/webhooks/doubletick", app.url)).bearer_auth(INGEST).body(body.clone());
-    let received = jiff::Timestamp::now();
+    let received = Clock::system().now();
     assert_eq!(Answer::of(post).await.ok(), serde_json::json!({"spooled": true}));
     app.kill();
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -5,6 +5,7 @@ pub const UNFINDABLE: &[&str] = &[
     "cursors.next_seq",
     "cursors: deleted",
     "recording_work.*",
+    "leases",
     "sessions",
     "sign_in_links",
     "node-id",
