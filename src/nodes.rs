@@ -101,6 +101,20 @@ impl Turn {
     }
 }
 
+/// Leases that no node can have written, by name, for verification: of something else, longer than a turn, or where there is
+/// one node only.
+///
+/// # Errors
+/// The database.
+pub async fn impossible_leases(db: &Db) -> Result<Vec<String>> {
+    let latest = match db.shared_clock().await? {
+        Some(now) => now.saturating_add(i64::try_from(TURN.as_micros()).unwrap_or(i64::MAX)),
+        None => i64::MIN,
+    };
+    let sql = "select name from leases where leased_until > $1 or name not in ('flags', 'analysis') limit 100";
+    db.fetch_all(sql, &[latest.into()]).await?.iter().map(|row| row.text("name")).collect()
+}
+
 fn name_in(data_dir: &Path) -> std::io::Result<String> {
     let path = data_dir.join("node-id");
     match std::fs::read_to_string(&path) {

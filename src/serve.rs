@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -139,7 +139,6 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
         calls: app.calls.clone(),
         store: Arc::clone(&app.store),
         gate: Gate::new(app.store.is_remote()),
-        gate_opened: Notify::new(),
         spool: Spool::open(&app.config.spool_dir(), app.config.spool.max_bytes - webhooks_share(app))?,
         policies: app.policies.clone(),
         clock: app.clock.clone(),

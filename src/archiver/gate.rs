@@ -1,14 +1,14 @@
-//! Whether the store answers. While one on another machine is away, only one recording at a time asks it again; the others
-//! are fetched all the same, since their links live for a short while, and wait in the spool.
+//! Whether the store answers. While one on another machine is away, it is asked for every two seconds and for nothing else;
+//! recordings are fetched all the same, since their links live for a short while, and wait in the spool.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Archive, ArchiveError};
-use crate::objects::StoreError;
+use crate::objects::{ObjectKey, StoreError};
 
 /// A store that is away is asked this often.
-const ASKED_EVERY: Duration = Duration::from_secs(2);
+pub(super) const ASKED_EVERY: Duration = Duration::from_secs(2);
 
 /// What is known of the store.
 #[derive(Debug)]
@@ -86,12 +86,18 @@ impl Archive {
                 _ => {
                     if self.gate.set(true) {
                         tracing::info!("the store is back");
-                        self.gate_opened.notify_one();
                     }
                 }
             }
         }
         Ok(outcome?)
+    }
+
+    /// Asks a store that is away for something that need not be there.
+    pub(super) async fn ask_for_nothing(&self) {
+        let nothing = format!("{}nothing", ObjectKey::RECORDINGS);
+        // What came of it shows in the gate.
+        let _ = self.ask_store(self.store.head(&nothing, None)).await;
     }
 }
 

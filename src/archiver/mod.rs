@@ -22,8 +22,6 @@ mod worker;
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 pub use analyse::Analyser;
 pub use gate::Gate;
 pub use retry::{RetryOutcome, retry, retry_all_failed};
@@ -47,8 +45,6 @@ pub struct Archive {
     pub calls: Calls,
     pub store: Arc<dyn ObjectStore>,
     pub gate: Gate,
-    /// The store is back: what waited for it need not wait longer.
-    pub gate_opened: Notify,
     pub spool: Spool,
     pub policies: PolicySet,
     pub clock: Clock,

@@ -115,9 +115,10 @@ impl Worker {
             self.leftovers.store(true, Ordering::Relaxed);
         }
         let (db, node) = (&self.archive.db, self.node.name());
-        let next = self.after(if away { STORE_PAUSE } else { BACK_OFF });
+        let held = away && self.archive.spool.file(job.call_seq, &job.source).exists();
+        let next = self.after(if held { STORE_PAUSE } else { BACK_OFF });
         let given_back = async {
-            if away && self.archive.spool.file(job.call_seq, &job.source).exists() {
+            if held {
                 work::hold(db, node, job, SHARED_LEASE).await?;
             }
             work::release(db, node, job, next, false, &why).await

@@ -12,6 +12,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::failure::FetchError;
 use super::fetch::{Fetcher, Staged, remove, restage};
+use super::gate::ASKED_EVERY;
 use super::places::Places;
 use super::settle::{PART, trouble};
 use super::work::{self, Claim, Job};
@@ -125,7 +126,9 @@ impl Worker {
     /// Runs until cancelled; then what is under way is given back, and what was interrupted is tidied up.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let keeper = Arc::clone(&self);
-        let _leases = AbortOnDropHandle::new(tokio::spawn(async move { keeper.keep_leases().await }));
+        let _leases = AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::join!(keeper.keep_leases(), keeper.await_store());
+        }));
         let slots = Arc::new(Semaphore::new(self.places.count()));
         let tasks = TaskTracker::new();
         let (mut grown, mut looked_past) = (self.archive.journal.watch(), None);
@@ -172,19 +175,32 @@ impl Worker {
 
     /// What this node works on stays its own, for as long as it lives.
     async fn keep_leases(&self) {
+        let (db, mut renewal) = (&self.archive.db, tokio::time::interval(RENEWED_EVERY));
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(RENEWED_EVERY) => {}
-                () = self.archive.gate_opened.notified() => {
-                    self.archive.spool.forget_measure();
-                    self.archive.health.clear(PART);
-                    if let Err(error) = work::hurry_held(&self.archive.db, self.node.name()).await {
-                        tracing::warn!(%error, "what waited for the store could not be hurried; it comes by itself");
-                    }
-                }
-            }
-            if let Err(error) = work::renew(&self.archive.db, self.node.name(), SHARED_LEASE).await {
+            renewal.tick().await;
+            if let Err(error) = work::renew(db, self.node.name(), SHARED_LEASE).await {
                 tracing::warn!(%error, "leases could not be renewed; another node may take what this one works on");
+            }
+        }
+    }
+
+    /// While the store is away, somebody has to ask for it; what waits for it is taken up as soon as it is back.
+    async fn await_store(&self) {
+        let mut away = false;
+        loop {
+            tokio::time::sleep(ASKED_EVERY).await;
+            if !self.archive.gate.is_open() {
+                away = true;
+                self.archive.ask_for_nothing().await;
+            }
+            if !away || !self.archive.gate.is_open() {
+                continue;
+            }
+            away = false;
+            self.archive.spool.forget_measure();
+            self.archive.health.clear(PART);
+            if let Err(error) = work::hurry_held(&self.archive.db, self.node.name()).await {
+                tracing::warn!(%error, "what waited for the store could not be hurried; it comes by itself");
             }
         }
     }
@@ -318,7 +334,12 @@ impl Worker {
             if archive.finish_as_twin(job, &facts, &intent.sha256).await? {
                 return Ok(Outcome::Archived);
             }
-            if let Some(stored) = archive.stored(intent).await? {
+            let stored = match archive.stored(intent).await {
+                // It may be there; its bytes are had as long as the sender still has them.
+                Err(ArchiveError::StoreAway) if !path.exists() => None,
+                other => other?,
+            };
+            if let Some(stored) = stored {
                 archive.seal(job, intent, stored).await?;
                 return Ok(Outcome::Archived);
             }

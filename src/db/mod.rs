@@ -33,7 +33,7 @@ pub use fitness::Complaint;
 pub use migrate::SCHEMA_VERSION;
 pub use postgres::{Growth, Server};
 pub use rows::{ColumnType, Rows};
-pub use value::{Arg, Row, Sql, text_safe};
+pub use value::{Arg, Row, Sql, ascending, text_safe};
 
 /// How long one step of a transaction may take: longer than the wait for another process's lock.
 const STEP_PATIENCE: Duration = Duration::from_secs(30);

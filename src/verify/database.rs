@@ -3,6 +3,7 @@
 use super::{Run, VerifyError};
 use crate::archiver::{impossible_work, lease, queue_flaws};
 use crate::flags::impossible_cursors;
+use crate::nodes::impossible_leases;
 
 impl Run<'_> {
     pub(super) async fn database(&mut self) -> Result<(), VerifyError> {
@@ -26,6 +27,9 @@ impl Run<'_> {
         }
         for (call_seq, source, why) in queue_flaws(&app.db).await? {
             self.damage(format!("recording_work of call number {call_seq}, {source}"), why);
+        }
+        for name in impossible_leases(&app.db).await? {
+            self.damage(format!("lease {name}"), "no node takes such a turn");
         }
         for token in app.access.impossible_sessions().await? {
             self.damage(format!("session or sign-in link of token {token}"), "it lasts longer than any");

@@ -5,7 +5,7 @@ pub const UNFINDABLE: &[&str] = &[
     "cursors.next_seq",
     "cursors: deleted",
     "recording_work.*",
-    "leases",
+    "leases.*",
     "sessions",
     "sign_in_links",
     "node-id",

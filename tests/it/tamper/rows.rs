@@ -171,6 +171,10 @@ async fn all_tables(copy: &Copy) -> Vec<Table> {
     let mut connection = connect(&copy.database()).await;
     let mut all = Vec::new();
     for name in tables(&mut connection).await {
+        if name == "leases" {
+            // It stays empty here: any row of it is found, see below.
+            continue;
+        }
         let columns = columns(&mut connection, &name).await;
         let (rowid, row) = row(&mut connection, &name, &columns).await;
         all.push(Table { name, columns, rowid, row });
@@ -283,6 +287,7 @@ async fn what_nobody_can_have_written_is_found() {
         ("cursor flags", "update cursors set next_seq = 1000000".to_owned()),
         ("cursor flags", "update cursors set next_seq = -1".to_owned()),
         ("sessions row", "update sessions set token = 'nobody'".to_owned()),
+        ("lease flags", "insert into leases values ('flags', 'somebody', 0)".to_owned()),
     ];
     for (name, sql) in cases {
         let verdict = bench.after(std::slice::from_ref(&sql)).await;
