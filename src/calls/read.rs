@@ -8,7 +8,7 @@ use super::facts::Facts;
 use super::project::{CallProjection, Columns, RecordingRow, parse};
 use super::recent::RecentCalls;
 use super::view::{Call, RecordingState, RecordingView};
-use crate::db::{Arg, Db, Result, Row, Sql, text_safe};
+use crate::db::{Arg, Db, Result, Row, Sql, ascending, text_safe};
 use crate::intake::{call_key, is_call_subject};
 use crate::journal::{Kind, Step};
 
@@ -197,6 +197,7 @@ impl Calls {
     pub async fn facts_after(&self, after: i64, limit: u64) -> Result<Option<(i64, Readable)>> {
         let sql = "select first_seq, subject, facts from calls where first_seq > $1 order by first_seq limit $2";
         let rows = self.db.fetch_all(sql, &[Arg::Int(after), Arg::Int(limit.cast_signed())]).await?;
+        ascending(&rows, "first_seq", after.saturating_add(1))?;
         let Some(last) = rows.last() else { return Ok(None) };
         Ok(Some((last.int("first_seq")?, self.readable(&rows))))
     }
@@ -209,6 +210,7 @@ impl Calls {
         let sql = "select first_seq, call_id, subject, last_seq, facts, status, recording_state, open_since, recording_due_since
                    from calls where first_seq >= $1 order by first_seq limit $2";
         let rows = self.db.fetch_all(sql, &[Arg::Int(from), Arg::Int(limit.cast_signed())]).await?;
+        ascending(&rows, "first_seq", from)?;
         let stored = |row: &Row| {
             let columns = Columns::from_row(row).map_err(|error| error.to_string());
             Ok(StoredCall { first_seq: row.int("first_seq")?, columns })

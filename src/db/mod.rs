@@ -26,7 +26,7 @@ pub use ask::Ask;
 pub use check::Flaw;
 pub use migrate::SCHEMA_VERSION;
 pub use rows::Rows;
-pub use value::{Arg, Row, Sql, text_safe};
+pub use value::{Arg, Row, Sql, ascending, text_safe};
 
 /// How long one step of a transaction may take: longer than the wait for another process's lock.
 const STEP_PATIENCE: Duration = Duration::from_secs(30);

@@ -182,8 +182,55 @@ impl Row {
     }
 }
 
+/// Whether rows that were asked for in the order of a column, from a number on, come in it. A database whose pages are
+/// damaged may give others; whoever reads on behind the last row would then read for ever.
+///
+/// # Errors
+/// They don't.
+pub fn ascending(rows: &[Row], column: &'static str, from: i64) -> Result<()> {
+    let mut least = Some(from);
+    for row in rows {
+        let number = row.int(column)?;
+        if least.is_none_or(|least| number < least) {
+            return Err(Error::Damaged(format!("rows do not come in the order of {column}: run callvault verify")));
+        }
+        least = number.checked_add(1);
+    }
+    Ok(())
+}
+
 /// Text that both databases keep: PostgreSQL refuses NUL, so it becomes U+FFFD in either.
 #[must_use]
 pub fn text_safe(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{SCHEMA_VERSION, check::fresh};
+
+    #[tokio::test]
+    async fn rows_out_of_order_are_damage() {
+        let db = fresh(SCHEMA_VERSION).await.unwrap();
+        let rows = async |values: &str| {
+            let sql = format!("select column1 as n from (values {values}) where column1 is not null");
+            db.fetch_all(Sql::Owned(sql), &[]).await.unwrap()
+        };
+        let max = i64::MAX;
+        for (values, from, fine) in [
+            ("(null)", 5, true),
+            ("(5)", 5, true),
+            ("(5), (6), (9)", 2, true),
+            (&format!("({max})"), 0, true),
+            ("(4)", 5, false),
+            ("(5), (5)", 5, false),
+            ("(5), (9), (6)", 5, false),
+            (&format!("({max}), ({max})"), 0, false),
+        ] {
+            let outcome = ascending(&rows(values).await, "n", from);
+            assert_eq!(outcome.is_ok(), fine, "{values} from {from}");
+            assert!(outcome.is_ok() || outcome.is_err_and(|error| error.is_damage()));
+        }
+    }
 }

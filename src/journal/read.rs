@@ -1,7 +1,7 @@
 //! Reading entries back, in order.
 
 use super::{Body, Entry, Journal, Kind};
-use crate::db::{Arg, Error, Result, Row, Sql, Tx};
+use crate::db::{Arg, Error, Result, Row, Sql, Tx, ascending};
 use crate::evidence::{Frontier, Hash};
 
 /// Which entries to read.
@@ -70,7 +70,9 @@ impl Journal {
             }
         }
         sql.push_str(" order by j.seq limit $2");
-        self.db.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
+        let rows = self.db.fetch_all(Sql::Owned(sql), &params).await?;
+        ascending(&rows, "seq", sql_seq(from))?;
+        rows.iter().map(record).collect()
     }
 
     /// [`Journal::steps`] for whoever has taken in all before `from` just now: what this process itself appended is not
@@ -95,6 +97,7 @@ impl Journal {
         let sql = "select seq, entry, subject from journal where seq >= $1
                    and seq < (select size from journal_head where id = 1) order by seq limit $2";
         let rows = self.db.fetch_all(sql, &[Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))]).await?;
+        ascending(&rows, "seq", sql_seq(from))?;
         let step = |row: &Row| {
             let seq = row.int("seq")?.cast_unsigned();
             let entry = row.text("entry").ok().and_then(|text| Entry::parse(&text)).filter(|entry| entry.seq == seq);
@@ -204,7 +207,9 @@ impl Journal {
              where j.subject is null and j.seq >= $1 order by j.seq limit $2"
         );
         let params = [Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))];
-        self.db.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
+        let rows = self.db.fetch_all(Sql::Owned(sql), &params).await?;
+        ascending(&rows, "seq", sql_seq(from))?;
+        rows.iter().map(record).collect()
     }
 
     /// How many calls entries below `size` speak of.
@@ -275,6 +280,7 @@ impl Journal {
             "select {COLUMNS} from journal j left join journal_bodies b on b.seq = j.seq where j.seq >= $1 order by j.seq limit $2"
         );
         let rows = self.db.fetch_all(Sql::Owned(sql), &[Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))]).await?;
+        ascending(&rows, "seq", sql_seq(from))?;
         rows.into_iter().map(|row| Ok(Stored { seq: row.int("seq")?.cast_unsigned(), row })).collect()
     }
 }
