@@ -60,16 +60,22 @@ impl S3Store {
         let status = answer.status().as_u16();
         let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
         let code = plain(metadata.and_then(|metadata| metadata.code()).unwrap_or_default());
-        let region = answer.headers().get("x-amz-bucket-region").map(str::to_owned).or_else(|| {
-            let (_, expected) = metadata?.message()?.split_once("expecting '")?;
-            Some(expected.split_once('\'')?.0.to_owned())
-        });
+        let header = answer.headers().get("x-amz-bucket-region");
+        let region = region(header, metadata.and_then(|metadata| metadata.message()));
         let error = match set_up(self.bucket(), right, status, &code, region.as_deref()) {
             Some(why) => StoreError::SetUp(why),
             None => StoreError::Io(io::Error::other(answered(right, status, &code))),
         };
         Failed { status, code, error }
     }
+}
+
+/// Where the bucket is: AWS says it in a header, and where it refuses a signature, in its text.
+fn region(header: Option<&str>, message: Option<&str>) -> Option<String> {
+    let expected = || Some(message?.split_once("expecting '")?.1.split_once('\'')?.0);
+    let told = header.or_else(expected)?;
+    let plain = told.len() <= 40 && told.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    plain.then(|| told.to_owned())
 }
 
 fn answered(right: &str, status: u16, code: &str) -> String {
@@ -106,7 +112,7 @@ fn set_up(bucket: &str, right: &str, status: u16, code: &str, region: Option<&st
             "this machine's clock differs too much from the S3 server's: set the one that is wrong".into()
         }
         _ => match (status, region) {
-            (301 | 400 | 403, Some(region)) if code != "AccessDenied" && elsewhere(status, code) => {
+            (_, Some(region)) if elsewhere(status, code) => {
                 format!("the bucket {bucket} lies in the region {region}: set storage.s3.region to it")
             }
             _ if elsewhere(status, code) => format!(
@@ -225,6 +231,15 @@ mod tests {
         ] {
             assert_eq!(told(status, code, Some("eu-west-1")), None, "{status} {code}");
         }
+    }
+
+    #[test]
+    fn where_a_bucket_is() {
+        let malformed = "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'";
+        assert_eq!(region(None, Some(malformed)).as_deref(), Some("eu-west-1"));
+        assert_eq!(region(Some("ap-south-1"), Some(malformed)).as_deref(), Some("ap-south-1"));
+        assert_eq!(region(None, Some("expecting '<b>evil</b>'")), None);
+        assert_eq!(region(None, Some("no")), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::super::StoreError;
 use super::S3Store;
 use super::client::{SignedPayload, sending};
 use super::put::{Write, Written, check_size, not_the_one, odd};
-use super::versions::{decoded, marker};
+use super::versions::{Version, decoded, marker};
 use crate::fault;
 
 /// No upload takes more.
@@ -46,15 +46,15 @@ impl S3Store {
                 self.abort(&upload.name, &upload.id).await?;
             }
         }
-        let id = self.begin(write).await?;
+        let upload = self.begin(write).await?;
         let sent = async {
-            let parts = self.send_parts(write, path, &id).await?;
-            self.complete(write, &id, parts).await
+            let parts = self.send_parts(write, path, &upload).await?;
+            self.complete(write, &upload, parts).await
         };
-        let version = match sent.await {
-            Ok(Written::Version(version)) => version,
+        let id = match sent.await {
+            Ok(Written::Version(id)) => id,
             other => {
-                if let Err(error) = self.abort(write.name, &id).await {
+                if let Err(error) = self.abort(write.name, &upload).await {
                     tracing::warn!(%error, "an upload could not be aborted; it is done later");
                 }
                 return other;
@@ -62,11 +62,10 @@ impl S3Store {
         };
         fault::point("store.completed");
         // Some servers drop the lock with which an upload began.
-        if let Some((_, until)) = &write.lock {
-            self.ensure_lock(write.name, &super::versions::Version { id: version.clone(), size: write.size }, *until)
-                .await?;
+        if let (Some((_, until)), Some(id)) = (&write.lock, &id) {
+            self.ensure_lock(write.name, &Version { id: id.clone(), size: write.size }, *until).await?;
         }
-        Ok(Written::Version(version))
+        Ok(Written::Version(id))
     }
 
     async fn begin(&self, write: &Write<'_>) -> Result<String, StoreError> {
@@ -134,7 +133,7 @@ impl S3Store {
         let request = request.upload_id(id).multipart_upload(parts).if_none_match("*");
         // The server puts the parts together, which takes it the longer the more there is.
         match request.customize().config_override(sending(write.size)).send().await {
-            Ok(answer) => Ok(Written::Version(answer.version_id().unwrap_or("null").to_owned())),
+            Ok(answer) => Ok(Written::Version(answer.version_id().map(str::to_owned))),
             Err(error) => {
                 let failed = self.failed("s3:PutObject", &error);
                 if failed.is_taken() { Ok(Written::Taken) } else { Err(failed.into()) }
@@ -153,8 +152,9 @@ impl S3Store {
         }
     }
 
-    /// Tries whether uploads in parts can be begun and aborted.
+    /// Tries whether uploads in parts can be begun, found and aborted.
     pub(super) async fn try_upload(&self, name: &str) -> Result<(), StoreError> {
+        self.uploads(name).await?;
         let content = super::super::Content::Bytes(bytes::Bytes::new());
         let id = self.begin(&Write { name, content: &content, sha256: [0; 32], size: 0, lock: None }).await?;
         self.abort(name, &id).await

@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::super::{Content, ObjectInfo, StoreError};
 use super::S3Store;
 use super::client::{SignedPayload, sending};
-use super::versions::Version;
+use super::versions::{UNVERSIONED, Version};
 use crate::fault;
 
 /// How often to look again when the server says that something is there.
@@ -23,8 +23,8 @@ const LOOKS: usize = 3;
 
 /// What became of a write.
 pub(super) enum Written {
-    /// The id of the new version.
-    Version(String),
+    /// The id of the new version; `None` where the server does not say.
+    Version(Option<String>),
     /// The server says that there is something already.
     Taken,
 }
@@ -71,7 +71,7 @@ impl S3Store {
             // Whoever looked at the same moment saw nothing either.
             match self.look(&name).await?.first() {
                 // Some servers take a lock and don't keep it.
-                Some(first) if first.id == own => {
+                Some(first) if first.id == own.as_deref().unwrap_or(UNVERSIONED) => {
                     return Ok(self.ensure_lock(&name, first, until).await?.info(key, first));
                 }
                 Some(first) => return self.accept(key, &name, first, (sha256, size), until).await,
@@ -125,7 +125,7 @@ impl S3Store {
             .body(body);
         let request = request.customize().interceptor(SignedPayload(hex::encode(write.sha256)));
         match request.config_override(sending(write.size)).send().await {
-            Ok(answer) => Ok(Written::Version(answer.version_id().unwrap_or("null").to_owned())),
+            Ok(answer) => Ok(Written::Version(answer.version_id().map(str::to_owned))),
             Err(error) => {
                 let failed = self.failed("s3:PutObject", &error);
                 if failed.is_taken() {

@@ -12,7 +12,7 @@ use super::super::{Listed, ObjectKey, StoreError};
 use super::{S3Store, doctor};
 
 /// What a bucket without versions has for an id.
-const UNVERSIONED: &str = "null";
+pub(super) const UNVERSIONED: &str = "null";
 
 /// One version of a key.
 #[derive(Clone, Debug)]

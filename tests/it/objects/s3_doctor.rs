@@ -172,6 +172,7 @@ async fn rights_that_are_lacking() {
         (vec!["s3:GetObject", "s3:GetObjectVersion"], "s3:GetObjectVersion"),
         (vec!["s3:PutObjectRetention"], "s3:PutObjectRetention"),
         (vec!["s3:PutObjectLegalHold"], "s3:PutObjectLegalHold"),
+        (vec!["s3:ListBucketMultipartUploads"], "s3:ListBucketMultipartUploads"),
         (vec!["s3:AbortMultipartUpload"], "s3:AbortMultipartUpload"),
     ] {
         let bucket = Bucket::locked().await;
