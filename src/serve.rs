@@ -146,9 +146,10 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
         public_url: app.public_url(),
         health: app.health.clone(),
     });
+    let archiver = Arc::new(Worker::new(Arc::clone(&archive), node.clone())?);
     Ok(Workers {
-        archiver: Arc::new(Worker::new(Arc::clone(&archive), node.clone())?),
-        analyser: Arc::new(Analyser::new(archive, node.clone())),
+        analyser: Arc::new(Analyser::new(archive, node.clone(), archiver.rush())),
+        archiver,
         evaluator: Arc::new(Evaluator {
             db: app.db.clone(),
             journal: app.journal.clone(),

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Archive, ArchiveError};
+use super::{Archive, ArchiveError, Rush};
 use crate::audio::{AnalyseError, Analysis, analyse};
 use crate::calls::records::AnalysisRecord;
 use crate::db::Sql;
@@ -44,12 +44,13 @@ const NEXT: Sql = Sql::Split {
 pub struct Analyser {
     archive: Arc<Archive>,
     node: Node,
+    rush: Rush,
 }
 
 impl Analyser {
     #[must_use]
-    pub fn new(archive: Arc<Archive>, node: Node) -> Self {
-        Self { archive, node }
+    pub fn new(archive: Arc<Archive>, node: Node, rush: Rush) -> Self {
+        Self { archive, node, rush }
     }
 
     /// Runs until cancelled; of several nodes one analyses, far faster than all together archive.
@@ -110,6 +111,8 @@ impl Analyser {
             }
         }
         let Some((call_id, source, sha256, key)) = chosen else { return Ok(false) };
+        // Reading it back is work for the store too, which nobody can be asked to do at low priority.
+        self.rush.pass().await;
         let file = match self.copy(&call_id, &source, &key).await {
             Ok(file) => file,
             Err(error) => {

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 pub use analyse::Analyser;
 pub use gate::Gate;
+pub use places::Rush;
 pub use retry::{RetryOutcome, retry, retry_all_failed};
 pub use spool::Spool;
 pub use work::{impossible_work, queue_flaws};

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use super::spool::Spool;
 
@@ -69,6 +71,11 @@ impl Places {
         }
     }
 
+    /// Whether more than half of what one host may have is under way.
+    fn is_busy(&self) -> bool {
+        self.lock().len() > self.share / 2
+    }
+
     pub(super) fn holds(&self, key: &Key) -> bool {
         self.lock().contains_key(key)
     }
@@ -80,5 +87,46 @@ impl Places {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, String>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How much there is to bring in; cheap to clone.
+#[derive(Clone)]
+pub struct Rush(pub(super) Arc<Places>);
+
+impl Rush {
+    const LOOKED_EVERY: Duration = Duration::from_millis(50);
+    /// Where it never ends, what waits for its end goes on all the same, slowly.
+    const AT_MOST: Duration = Duration::from_secs(1);
+
+    /// Waits until few recordings are brought in.
+    pub(super) async fn pass(&self) {
+        let begin = Instant::now();
+        while self.0.is_busy() && begin.elapsed() < Self::AT_MOST {
+            sleep(Self::LOOKED_EVERY).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rush_is_waited_for_but_not_for_ever() {
+        let places = Places::new(4);
+        let rush = Rush(Arc::clone(&places));
+        let take = |number: i64| places.take((number, "source".into()), "host").unwrap();
+        let waited = async || {
+            let begin = Instant::now();
+            rush.pass().await;
+            begin.elapsed()
+        };
+        let taken: Vec<Place> = (0..2).map(take).collect();
+        assert_eq!(waited().await, Duration::ZERO, "half of them");
+        let more = take(2);
+        assert_eq!(waited().await, Rush::AT_MOST, "it never ends");
+        drop((taken, more));
+        assert_eq!(waited().await, Duration::ZERO, "it is over");
     }
 }

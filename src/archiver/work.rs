@@ -45,14 +45,26 @@ const LATE: i64 = 3_600_000_000;
 /// Microseconds.
 const LONGEST_PAUSE: i64 = 7 * 3_600_000_000;
 
-// No lease ends after $5: a clock was ahead when it was written. Of a host that has its share, $7, nothing is taken.
-const DUE: &str = "select w.call_seq, w.source, w.host, r.call_id, w.attempts, w.first_attempt_at, w.next_attempt_at
-    from recording_work w join recordings r on r.call_seq = w.call_seq and r.source = w.source
-    where w.lane = $2 and w.next_attempt_at between $3 and $4 and (cast($7 as text) is null or w.host <> $7)
-      and (w.holder is null or w.holder = $8 or w.held_until <= $1)
-      and not exists (select 1 from recording_work o
-          where o.call_seq = w.call_seq and o.leased_until > $1 and o.leased_until <= $5)
-    order by w.next_attempt_at limit $6";
+/// What is due in a lane, and after it what waits longer than anything can: each lane with an index of its own, and none
+/// looked into when those before it gave enough.
+// No lease ends after $2: a clock was ahead when it was written. Of a host that has its share, $3, nothing is taken.
+fn due() -> String {
+    let part = |lane: &str, from: &str, to: &str| {
+        format!(
+            "select * from (select w.call_seq, w.source, w.host, r.call_id, w.attempts, w.first_attempt_at, w.next_attempt_at
+             from recording_work w join recordings r on r.call_seq = w.call_seq and r.source = w.source
+             where w.lane = {lane} and w.next_attempt_at between {from} and {to}
+               and (cast($3 as text) is null or w.host <> $3) and (w.holder is null or w.holder = $4 or w.held_until <= $1)
+               and not exists (select 1 from recording_work o
+                   where o.call_seq = w.call_seq and o.leased_until > $1 and o.leased_until <= $2)
+             order by w.next_attempt_at limit $5) as due"
+        )
+    };
+    let (now, jumped) = (["$6", "$7"], ["$8", "$9"]);
+    let lanes = ["$10", "$11", "$12"].into_iter();
+    let parts = lanes.flat_map(|lane| [now, jumped].map(|[from, to]| part(lane, from, to)));
+    format!("{} limit $5", parts.collect::<Vec<_>>().join(" union all "))
+}
 
 // Several nodes choose at the same time: one has a call whose rows it could lock, all of them and none of them leased.
 const LEASE: Sql = Sql::Split {
@@ -90,20 +102,14 @@ pub(super) async fn claim(db: &Db, wanted: Claim<'_>) -> Result<Vec<Job>> {
     let longest = until.saturating_add(micros(wanted.lease));
     // Choosing takes no lock: most looks find nothing.
     let (mut jobs, mut calls) = (Vec::new(), BTreeSet::new());
-    for lane in wanted.lanes {
-        for (from, to) in [(i64::MIN, now), (now.saturating_add(LONGEST_PAUSE), i64::MAX)] {
-            let left = i64::try_from(limit.saturating_sub(jobs.len())).unwrap_or(i64::MAX);
-            if left == 0 {
-                break;
-            }
-            let mut params = [shared, lane.number(), from, to, longest, left].map(Arg::Int).to_vec();
-            params.extend([wanted.busy.clone().into(), owner.into()]);
-            for row in &db.fetch_all(DUE, &params).await? {
-                let job = job(row, now)?;
-                if calls.insert(job.call_seq) {
-                    jobs.push(job);
-                }
-            }
+    let mut params = vec![shared.into(), longest.into(), wanted.busy.clone().into(), owner.into()];
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    params.extend([limit, i64::MIN, now, now.saturating_add(LONGEST_PAUSE), i64::MAX].map(Arg::Int));
+    params.extend(wanted.lanes.map(|lane| Arg::Int(lane.number())));
+    for row in &db.fetch_all(Sql::Owned(due()), &params).await? {
+        let job = job(row, now)?;
+        if calls.insert(job.call_seq) {
+            jobs.push(job);
         }
     }
     if jobs.is_empty() {

@@ -13,7 +13,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::failure::FetchError;
 use super::fetch::{Fetcher, Staged, remove, restage};
 use super::gate::ASKED_EVERY;
-use super::places::Places;
+use super::places::{Places, Rush};
 use super::settle::{PART, trouble};
 use super::work::{self, Claim, Job};
 use super::{Archive, ArchiveError};
@@ -85,6 +85,12 @@ impl Worker {
         let places = Places::new(archive.settings.concurrency);
         let (turn, leftovers) = (AtomicU64::new(0), AtomicBool::new(false));
         Ok(Self { archive, fetcher, node, places, turn, leftovers })
+    }
+
+    /// What tells others how much this one has to do.
+    #[must_use]
+    pub fn rush(&self) -> Rush {
+        Rush(Arc::clone(&self.places))
     }
 
     /// Takes up what was interrupted, by the end of a process or by an error: frees leases of this node, and removes work

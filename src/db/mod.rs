@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use rows::Column;
 use sqlx::postgres::PgArguments;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Executor, Postgres, SqlitePool};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{AssertSqlSafe, Executor, SqlitePool};
 use value::Bind;
 use write::{WriteConnection, WriteTx};
 
@@ -31,7 +31,7 @@ pub use check::Flaw;
 pub use error::Error;
 pub use fitness::Complaint;
 pub use migrate::SCHEMA_VERSION;
-pub use postgres::{Growth, Server};
+pub use postgres::{Growth, PgTx, Server};
 pub use rows::{ColumnType, Rows};
 pub use value::{Arg, Row, Sql, ascending, text_safe};
 
@@ -60,7 +60,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Db {
     /// One connection writes, several read.
     Sqlite {
-        write: WriteConnection,
+        write: WriteConnection<SqliteConnection>,
         read: SqlitePool,
     },
     Postgres(Server),
@@ -68,8 +68,8 @@ pub enum Db {
 
 /// A write transaction; undone when dropped without [`Tx::commit`].
 pub enum Tx {
-    Sqlite(WriteTx),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Sqlite(WriteTx<SqliteConnection>),
+    Postgres(PgTx),
 }
 
 macro_rules! run {
@@ -103,17 +103,7 @@ impl Db {
                     let rows = ask::together(tx.connection()?, BEGIN, asked).await?;
                     Ok((Tx::Sqlite(tx), rows))
                 }
-                Self::Postgres(server) => {
-                    let (mut tx, mut rows) =
-                        (Tx::Postgres(server.pool.begin().await?), Vec::with_capacity(asked.len()));
-                    for ask in asked {
-                        rows.push(match ask {
-                            Ask::Plain(sql) => tx.fetch_all(sql, &[]).await?,
-                            Ask::ByKeys { head, keys } => tx.fetch_in(head, &keys).await?,
-                        });
-                    }
-                    Ok((tx, rows))
-                }
+                Self::Postgres(server) => server.begin(asked).await,
             }
         };
         bounded("database.begin", STEP_PATIENCE, begin).await
@@ -192,6 +182,13 @@ impl Db {
     /// # Errors
     /// As the database reports them.
     pub async fn execute(&self, sql: impl Into<Sql>, params: &[Arg]) -> Result<u64> {
+        if let Self::Postgres(server) = self {
+            // Alone, a statement is a transaction.
+            let (sql, params) = (sql.into().postgres(), params.iter().cloned());
+            let statement =
+                async { Ok(run!(&server.pool, PgArguments, AssertSqlSafe(sql), params, execute)?.rows_affected()) };
+            return bounded("database.execute", STEP_PATIENCE, statement).await;
+        }
         let mut tx = self.begin().await?;
         let touched = tx.execute(sql, params).await?;
         tx.commit().await?;
@@ -215,8 +212,13 @@ impl Tx {
                     rows.into_iter().map(Row::Sqlite).collect()
                 }
                 Self::Postgres(tx) => {
-                    let rows =
-                        run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params.iter().cloned(), fetch_all)?;
+                    let rows = run!(
+                        tx.connection()?,
+                        PgArguments,
+                        AssertSqlSafe(sql.postgres()),
+                        params.iter().cloned(),
+                        fetch_all
+                    )?;
                     rows.into_iter().map(Row::Postgres).collect()
                 }
             })
@@ -248,7 +250,7 @@ impl Tx {
                         .rows_affected()
                 }
                 Self::Postgres(tx) => {
-                    run!(&mut **tx, PgArguments, AssertSqlSafe(sql.postgres()), params, execute)?.rows_affected()
+                    run!(tx.connection()?, PgArguments, AssertSqlSafe(sql.postgres()), params, execute)?.rows_affected()
                 }
             })
         };
@@ -291,7 +293,7 @@ impl Tx {
             return Ok(0);
         }
         let statement =
-            async { Ok(run!(&mut **tx, PgArguments, AssertSqlSafe(sql), columns, execute)?.rows_affected()) };
+            async { Ok(run!(tx.connection()?, PgArguments, AssertSqlSafe(sql), columns, execute)?.rows_affected()) };
         bounded("database.execute", STEP_PATIENCE, statement).await
     }
 
@@ -306,7 +308,7 @@ impl Tx {
         if let Self::Postgres(tx) = self {
             let (sql, keys) = (any_of(head), Column::of_keys(keys));
             let query = async {
-                let rows = run!(&mut **tx, PgArguments, AssertSqlSafe(sql), [keys], fetch_all)?;
+                let rows = run!(tx.connection()?, PgArguments, AssertSqlSafe(sql), [keys], fetch_all)?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             };
             return bounded("database.fetch", STEP_PATIENCE, query).await;
@@ -368,7 +370,7 @@ impl Tx {
                     run!(tx.connection()?, SqliteArguments, ROLL_BACK, NOTHING, execute)?;
                     tx.ended();
                 }
-                Self::Postgres(tx) => tx.rollback().await?,
+                Self::Postgres(tx) => tx.roll_back().await?,
             }
             Ok(())
         };
@@ -379,7 +381,7 @@ impl Tx {
     async fn script(&mut self, sql: &'static str) -> Result<()> {
         match self {
             Self::Sqlite(tx) => _ = tx.connection()?.execute(sqlx::raw_sql(sql)).await?,
-            Self::Postgres(tx) => _ = (&mut **tx).execute(sqlx::raw_sql(sql)).await?,
+            Self::Postgres(tx) => _ = tx.connection()?.execute(sqlx::raw_sql(sql)).await?,
         }
         Ok(())
     }

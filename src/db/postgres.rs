@@ -1,20 +1,23 @@
 //! What only PostgreSQL has: a pool for one who must not wait for others, a clock that all nodes share, and word of what
 //! other nodes did.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use futures_util::TryStreamExt;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, Either, Executor, PgPool, Postgres, Transaction};
 
-use super::{Db, Result};
+use super::write::{WriteConnection, WriteTx};
+use super::{Ask, COMMIT, Db, Error, ROLL_BACK, Result, Row, Tx};
 
-/// Connections of one node, beside those of its journal.
+/// Connections of one node, beside that of its journal.
 const CONNECTIONS: u32 = 10;
-/// One writes; the second is for the moment in which a broken one is still being closed.
-const WRITER_CONNECTIONS: u32 = 2;
 /// How long a query waits for a connection. While nothing answers, the pool tries again after pauses that grow up to this:
 /// so late at most it notices that the server is back.
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
+/// A connection that was in use so lately is taken to be there still: looking costs as much as a small question.
+const TRUSTED: Duration = Duration::from_secs(1);
 const WRITER_PATIENCE: Duration = Duration::from_secs(1);
 /// The channel on which a trigger tells that the journal has grown (migration 0004).
 const CHANNEL: &str = "callvault_journal";
@@ -22,30 +25,112 @@ const CHANNEL: &str = "callvault_journal";
 /// A server of PostgreSQL; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Server {
-    options: Box<PgConnectOptions>,
+    options: Arc<PgConnectOptions>,
     pub(super) pool: PgPool,
+    /// Of whoever writes apart from the others.
+    apart: Option<WriteConnection<PgConnection>>,
 }
 
 impl Server {
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_PATIENCE);
-        Self { pool: pool.connect_lazy_with(options.clone()), options: Box::new(options) }
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE_PATIENCE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, known| {
+                Box::pin(async move { Ok(known.idle_for <= TRUSTED || connection.ping().await.is_ok()) })
+            });
+        Self { pool: pool.connect_lazy_with(options.clone()), options: Arc::new(options), apart: None }
+    }
+
+    /// A write transaction with the rows for each question. Apart, what begins it and the first questions, as far as they
+    /// have no keys, are one text: what a small transaction costs is mostly the ways there and back.
+    pub(super) async fn begin(&self, asked: Vec<Ask>) -> Result<(Tx, Vec<Vec<Row>>)> {
+        let mut rows = Vec::with_capacity(asked.len());
+        let mut asked = asked.into_iter().peekable();
+        let tx = match &self.apart {
+            None => PgTx::Pooled(self.pool.begin().await?),
+            Some(apart) => {
+                let held = tokio::time::timeout(WRITER_PATIENCE, apart.lock()).await;
+                let mut tx = held.map_err(|_| Error::TimedOut(WRITER_PATIENCE))??;
+                let mut text = "begin".to_owned();
+                while let Some(Ask::Plain(sql)) = asked.next_if(|ask| matches!(ask, Ask::Plain(_))) {
+                    text.push_str(&format!("; {}", sql.postgres()));
+                    rows.push(Vec::new());
+                }
+                let mut answers = tx.connection()?.fetch_many(sqlx::raw_sql(AssertSqlSafe(text)));
+                let mut done = 0;
+                while let Some(answer) = answers.try_next().await? {
+                    match answer {
+                        Either::Left(_) => done += 1,
+                        // The first statement has none.
+                        Either::Right(row) => {
+                            if let Some(rows) = rows.get_mut(done - 1) {
+                                rows.push(Row::Postgres(row));
+                            }
+                        }
+                    }
+                }
+                drop(answers);
+                PgTx::Apart(tx)
+            }
+        };
+        let mut tx = Tx::Postgres(tx);
+        for ask in asked {
+            rows.push(match ask {
+                Ask::Plain(sql) => tx.fetch_all(sql, &[]).await?,
+                Ask::ByKeys { head, keys } => tx.fetch_in(head, &keys).await?,
+            });
+        }
+        Ok((tx, rows))
     }
 }
 
+/// A transaction, on a connection of the pool or on that of who writes apart.
+pub enum PgTx {
+    Pooled(Transaction<'static, Postgres>),
+    Apart(WriteTx<PgConnection>),
+}
+
+impl PgTx {
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection> {
+        match self {
+            Self::Pooled(tx) => Ok(tx),
+            Self::Apart(tx) => tx.connection(),
+        }
+    }
+
+    pub(super) async fn commit(self) -> Result<()> {
+        match self {
+            Self::Pooled(tx) => tx.commit().await?,
+            Self::Apart(tx) => end(tx, COMMIT).await?,
+        }
+        Ok(())
+    }
+
+    pub(super) async fn roll_back(self) -> Result<()> {
+        match self {
+            Self::Pooled(tx) => tx.rollback().await?,
+            Self::Apart(tx) => end(tx, ROLL_BACK).await?,
+        }
+        Ok(())
+    }
+}
+
+async fn end(mut tx: WriteTx<PgConnection>, how: &'static str) -> Result<()> {
+    tx.connection()?.execute(how).await?;
+    tx.ended();
+    Ok(())
+}
+
 impl Db {
-    /// The same database with connections of its own, for a task on another runtime, which must call it there: what it
-    /// waits for is then told to its own thread. On SQLite the same.
+    /// The same database with a connection of its own for writing, for a task on another runtime, which must call it there:
+    /// what it waits for is then told to its own thread. On SQLite the same.
     #[must_use]
     pub fn apart(&self) -> Self {
         let Self::Postgres(server) = self else { return self.clone() };
-        let pool = PgPoolOptions::new()
-            .max_connections(WRITER_CONNECTIONS)
-            .acquire_timeout(WRITER_PATIENCE)
-            // A look before every batch would cost a fifth of it; a connection that is broken shows when it is used.
-            .test_before_acquire(false);
-        let pool = pool.connect_lazy_with((*server.options).clone());
-        Self::Postgres(Server { options: server.options.clone(), pool })
+        let apart = Some(WriteConnection::new(Arc::clone(&server.options)));
+        Self::Postgres(Server { apart, ..server.clone() })
     }
 
     /// Whether several nodes may work on it.

@@ -1,38 +1,43 @@
-//! The one connection that writes to SQLite, and a transaction on it.
+//! A connection that only one at a time has, for writing, and a transaction on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::Result;
 
-/// SQLite takes one writer at a time anyway, so there is one connection for it, opened when it is needed; cheap to clone.
+/// Where there is one writer at a time anyway, there is one connection for it, opened when it is needed; cheap to clone.
 ///
-/// The driver's pool would give every transaction back by way of a task of its own, which on a busy machine takes longer
-/// than the transaction.
-#[derive(Clone, Debug)]
-pub struct WriteConnection {
-    options: Arc<SqliteConnectOptions>,
-    held: Arc<Mutex<Option<SqliteConnection>>>,
+/// The driver's pool would give every transaction back by way of a task of its own, and look whether the connection is still
+/// there, which on a busy machine takes longer than the transaction.
+#[derive(Debug)]
+pub struct WriteConnection<C: Connection> {
+    options: Arc<C::Options>,
+    held: Arc<Mutex<Option<C>>>,
     closed: Arc<AtomicBool>,
 }
 
-impl WriteConnection {
-    pub(super) fn new(options: SqliteConnectOptions) -> Self {
-        Self { options: Arc::new(options), held: Arc::default(), closed: Arc::default() }
+impl<C: Connection> Clone for WriteConnection<C> {
+    fn clone(&self) -> Self {
+        Self { options: Arc::clone(&self.options), held: Arc::clone(&self.held), closed: Arc::clone(&self.closed) }
+    }
+}
+
+impl<C: Connection> WriteConnection<C> {
+    pub(super) fn new(options: impl Into<Arc<C::Options>>) -> Self {
+        Self { options: options.into(), held: Arc::default(), closed: Arc::default() }
     }
 
     /// Waits until nobody else writes.
-    pub(super) async fn lock(&self) -> Result<WriteTx> {
+    pub(super) async fn lock(&self) -> Result<WriteTx<C>> {
         let mut held = Arc::clone(&self.held).lock_owned().await;
         if self.closed.load(Ordering::Acquire) {
             return Err(sqlx::Error::PoolClosed.into());
         }
         if held.is_none() {
-            *held = Some(self.options.connect().await?);
+            *held = Some(C::connect_with(&self.options).await?);
         }
         Ok(WriteTx { held: Some(held) })
     }
@@ -52,13 +57,13 @@ impl WriteConnection {
 /// error, or when nobody waits for it any more, only that is sure to leave no transaction behind. (SQLite ends one by
 /// itself when the disk is full.)
 #[derive(Debug)]
-pub struct WriteTx {
+pub struct WriteTx<C> {
     /// Until it is ended.
-    held: Option<OwnedMutexGuard<Option<SqliteConnection>>>,
+    held: Option<OwnedMutexGuard<Option<C>>>,
 }
 
-impl WriteTx {
-    pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection> {
+impl<C> WriteTx<C> {
+    pub(super) fn connection(&mut self) -> Result<&mut C> {
         let connection = self.held.as_mut().and_then(|held| held.as_mut());
         Ok(connection.ok_or(sqlx::Error::WorkerCrashed)?)
     }
@@ -69,7 +74,7 @@ impl WriteTx {
     }
 }
 
-impl Drop for WriteTx {
+impl<C> Drop for WriteTx<C> {
     fn drop(&mut self) {
         if let Some(mut held) = self.held.take() {
             *held = None;

@@ -30,13 +30,13 @@ pub use router::{router, ruled};
 pub struct WebState {
     pub app: Arc<App>,
     pub metrics: PrometheusHandle,
-    pub intake: Intake,
+    pub intake: Arc<Intake>,
     readiness: LastReadiness,
 }
 
 impl WebState {
     #[must_use]
     pub fn new(app: Arc<App>, metrics: PrometheusHandle, intake: Intake) -> Self {
-        Self { app, metrics, intake, readiness: LastReadiness::default() }
+        Self { app, metrics, intake: Arc::new(intake), readiness: LastReadiness::default() }
     }
 }
