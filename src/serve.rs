@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::TokenError;
 use crate::app::{App, OpenError};
-use crate::archiver::{Analyser, Archive, ArchiveError, Gate, Spool, Worker};
+use crate::archiver::{Analyser, Archive, ArchiveError, Gate, SecondLook, Spool, Worker};
 use crate::config::ConfigError;
 use crate::db::{Error as DbError, Growth};
 use crate::fault;
@@ -121,6 +121,8 @@ impl Crew {
 struct Workers {
     archiver: Arc<Worker>,
     analyser: Arc<Analyser>,
+    /// Only where the store keeps versions.
+    second_look: Option<Arc<SecondLook>>,
     evaluator: Arc<Evaluator>,
     follower: Arc<Follower>,
 }
@@ -148,7 +150,8 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
     });
     Ok(Workers {
         archiver: Arc::new(Worker::new(Arc::clone(&archive), node.clone())?),
-        analyser: Arc::new(Analyser::new(archive, node.clone())),
+        analyser: Arc::new(Analyser::new(Arc::clone(&archive), node.clone())),
+        second_look: app.store.is_remote().then(|| Arc::new(SecondLook::new(archive, node.clone()))),
         evaluator: Arc::new(Evaluator {
             db: app.db.clone(),
             journal: app.journal.clone(),
@@ -170,10 +173,13 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
 
 impl Workers {
     fn start(self, app: &App, crew: &Crew) {
-        let Self { archiver, analyser, evaluator, follower } = self;
+        let Self { archiver, analyser, second_look, evaluator, follower } = self;
         if app.config.roles.archiver {
             crew.add("archiver", move |stop| Arc::clone(&archiver).run(stop));
             crew.add("analyser", move |stop| Arc::clone(&analyser).run(stop));
+            if let Some(look) = second_look {
+                crew.add("second look", move |stop| Arc::clone(&look).run(stop));
+            }
             crew.add("flagger", move |stop| Arc::clone(&evaluator).run(stop));
         }
         if app.config.roles.web {

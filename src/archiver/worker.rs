@@ -340,7 +340,7 @@ impl Worker {
                 other => other?,
             };
             if let Some(stored) = stored {
-                archive.seal(job, intent, stored).await?;
+                archive.seal(job, intent.clone(), stored, true).await?;
                 return Ok(Outcome::Archived);
             }
             let staged = restage(&path, &archive.spool).await?;
