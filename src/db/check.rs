@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::write::WriteConnection;
-use super::{Db, Result, Row, SCHEMA_VERSION};
+use super::{Db, Result, Row, SCHEMA_VERSION, Sql};
 
 /// What does not fit, in words: where, and why.
 pub type Flaw = (String, String);
@@ -13,9 +13,24 @@ pub type Flaw = (String, String);
 const OBJECTS: &str = "select type || ' ' || name as name, coalesce(sql, '') as sql from sqlite_master
     where name not like 'sqlite\\_%' escape '\\'";
 
+const DANGLING: &str = "select \"table\" as child, rowid as row, parent from pragma_foreign_key_check limit 100";
+
+/// For each foreign key of one column the query for rows that break it: whoever may switch keys off can leave such.
+const FOREIGN_KEYS: &str = "select format(
+        'select %L as child, row_number() over () as row, %L as parent from %I c
+         where c.%I is not null and not exists (select from %I p where p.%I = c.%I) limit 100',
+        child.relname, parent.relname, child.relname, of.attname, parent.relname, to_.attname, of.attname) as dangling
+    from pg_constraint k
+    join pg_class child on child.oid = k.conrelid
+    join pg_class parent on parent.oid = k.confrelid
+    join pg_attribute of on of.attrelid = k.conrelid and of.attnum = k.conkey[1]
+    join pg_attribute to_ on to_.attrelid = k.confrelid and to_.attnum = k.confkey[1]
+    where k.contype = 'f' and child.relnamespace = 'public'::regnamespace and cardinality(k.conkey) = 1
+    order by k.conname";
+
 impl Db {
     /// Everything that is wrong below the rows: pages, indexes, constraints, and the schema itself. PostgreSQL looks
-    /// after its own pages; there only the version is looked at.
+    /// after its own pages and indexes.
     ///
     /// # Errors
     /// The database can't be read at all.
@@ -28,9 +43,9 @@ impl Db {
                 Err(error) => return Err(error),
             };
             flaws.extend(said.into_iter().filter(|said| said != "ok").map(|said| ("database file".to_owned(), said)));
-            flaws.extend(self.dangling_rows().await?);
             flaws.extend(self.schema_flaws(SCHEMA_VERSION).await?);
         }
+        flaws.extend(self.dangling_rows().await?);
         Ok(flaws)
     }
 
@@ -46,8 +61,16 @@ impl Db {
 
     /// Rows that name a row that is not there.
     async fn dangling_rows(&self) -> Result<Vec<Flaw>> {
-        let sql = "select \"table\" as child, rowid as row, parent from pragma_foreign_key_check limit 100";
-        let rows = self.fetch_all(sql, &[]).await?;
+        let rows = match self {
+            Self::Sqlite { .. } => self.fetch_all(DANGLING, &[]).await?,
+            Self::Postgres { .. } => {
+                let mut rows = Vec::new();
+                for key in self.fetch_all(FOREIGN_KEYS, &[]).await? {
+                    rows.extend(self.fetch_all(Sql::Owned(key.text("dangling")?), &[]).await?);
+                }
+                rows
+            }
+        };
         let flaw = |row: &Row| {
             let what = format!("{} row {}", row.text("child")?, row.opt_int("row")?.unwrap_or_default());
             Ok((what, format!("the row of {} that it names is not there", row.text("parent")?)))

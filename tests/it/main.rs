@@ -21,6 +21,7 @@ mod hostile;
 mod http;
 mod journal;
 mod leftovers;
+mod nodes;
 mod objects;
 #[cfg(feature = "failpoints")]
 mod operations;
@@ -32,6 +33,7 @@ mod place;
 #[cfg(feature = "failpoints")]
 mod points;
 mod process;
+mod raw;
 mod recording_failures;
 mod recordings;
 mod samples;

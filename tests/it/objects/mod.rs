@@ -5,7 +5,7 @@ mod s3;
 mod s3_archive;
 mod s3_doctor;
 mod s3_outages;
-mod s3_server;
+pub mod s3_server;
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -4,7 +4,7 @@ use sqlx::{Connection, Row};
 
 use super::archive::Copy;
 use super::exceptions::is_listed;
-use super::rows::{ask, connect, run, tables, texts};
+use crate::raw::Raw;
 
 /// Everything that the tables say, but what can't be found anyway.
 async fn content(copy: &Copy) -> Result<Vec<String>, sqlx::Error> {
@@ -31,7 +31,7 @@ async fn content(copy: &Copy) -> Result<Vec<String>, sqlx::Error> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bit_flipped_in_the_database_is_found_or_changes_no_row() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     let original = std::fs::read(copy.database()).unwrap();
     let whole = content(&copy).await.unwrap();
     let mut random = fastrand::Rng::with_seed(7);
@@ -56,14 +56,13 @@ async fn every_bit_flipped_in_the_database_is_found_or_changes_no_row() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_schema_is_found_and_named() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     let original = std::fs::read(copy.database()).unwrap();
-    let mut connection = connect(&copy.database()).await;
-    let indexes =
-        texts(&mut connection, "select name from sqlite_master where type = 'index' and sql is not null").await;
+    let mut raw = Raw::file(&copy.database()).await;
+    let indexes = raw.texts("select name from sqlite_master where type = 'index' and sql is not null").await;
     let mut cases: Vec<(String, String)> =
         indexes.iter().map(|index| (format!("drop index {index}"), format!("index {index}"))).collect();
-    for table in tables(&mut connection).await {
+    for table in raw.tables().await {
         let column = format!("alter table {table} add column stranger text");
         cases.push((column, format!("table {table}")));
         cases.push((format!("create index stranger on {table} (1)"), "index stranger".to_owned()));
@@ -72,13 +71,13 @@ async fn a_changed_schema_is_found_and_named() {
     }
     cases.push(("create view stranger as select 1".to_owned(), "view stranger".to_owned()));
     cases.push(("create table stranger (a)".to_owned(), "table stranger".to_owned()));
-    connection.close().await.unwrap();
+    raw.close().await;
     assert!(cases.len() > 30);
     for (sql, name) in cases {
         std::fs::write(copy.database(), &original).unwrap();
-        let mut connection = connect(&copy.database()).await;
-        run(&mut connection, &sql).await;
-        connection.close().await.unwrap();
+        let mut raw = Raw::file(&copy.database()).await;
+        raw.run(&sql).await;
+        raw.close().await;
         let verdict = copy.verify().await;
         assert!(verdict.names(std::slice::from_ref(&name)), "{sql}: {verdict:?}");
     }
@@ -86,32 +85,27 @@ async fn a_changed_schema_is_found_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_lost_a_row_is_found() {
-    let copy = Copy::new().await;
-    let mut connection = connect(&copy.database()).await;
-    run(&mut connection, "pragma writable_schema = on").await;
+    let copy = Copy::embedded().await;
+    let mut raw = Raw::file(&copy.database()).await;
+    raw.run("pragma writable_schema = on").await;
     // The row is inserted while the index is not looked after.
     let sql = "select sql from sqlite_master where name = 'calls_open'";
-    let definition = texts(&mut connection, sql).await.remove(0);
-    run(
-        &mut connection,
+    let definition = raw.texts(sql).await.remove(0);
+    raw.run(
         "update sqlite_master set sql = 'create index calls_open on calls (open_since) where open_since < 0'
         where name = 'calls_open'",
     )
     .await;
-    connection.close().await.unwrap();
-    let mut connection = connect(&copy.database()).await;
-    run(&mut connection, "reindex calls_open").await;
-    run(&mut connection, "pragma writable_schema = on").await;
+    raw.close().await;
+    let mut raw = Raw::file(&copy.database()).await;
+    raw.run("reindex calls_open").await;
+    raw.run("pragma writable_schema = on").await;
     let sql = format!("update sqlite_master set sql = '{definition}' where name = 'calls_open'");
-    run(&mut connection, &sql).await;
-    connection.close().await.unwrap();
-    let mut connection = connect(&copy.database()).await;
-    assert_eq!(
-        ask(&mut connection, "select 1 from calls where open_since is not null").await.len(),
-        0,
-        "it hides a call"
-    );
-    connection.close().await.unwrap();
+    raw.run(&sql).await;
+    raw.close().await;
+    let mut raw = Raw::file(&copy.database()).await;
+    assert_eq!(raw.texts("select call_id from calls where open_since is not null").await.len(), 0, "it hides a call");
+    raw.close().await;
     let verdict = copy.verify().await;
     assert!(verdict.names(&["missing from index calls_open".to_owned()]), "{verdict:?}");
 }
