@@ -10,7 +10,9 @@ setup:
 format:
 	cargo fmt --all --check
 
+# Also as plain `cargo test` has it.
 lint:
+	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features failpoints -- -D warnings
 
 licences:

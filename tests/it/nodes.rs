@@ -25,7 +25,7 @@ use crate::servers::Postgres;
 const NODES: usize = 3;
 const SENDERS: usize = 12;
 /// Calls where nobody says how many.
-const CALLS: u32 = 1500;
+const CALLS: u32 = 600;
 /// Every so many-th webhook is sent twice.
 const TWICE: usize = 10;
 /// What nobody disturbs any more settles within this time, and one second more for every fifty calls.

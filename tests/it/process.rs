@@ -274,13 +274,6 @@ impl ProcessApp {
     }
 
     /// Kills the server where it stands, if it still does.
-    pub fn kill_if_alive(&mut self) {
-        if self.ended().is_none() {
-            self.kill();
-        }
-    }
-
-    /// The same where there may be none.
     pub fn kill_if_running(&mut self) {
         if self.is_running() {
             self.kill();

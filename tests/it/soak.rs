@@ -107,7 +107,7 @@ async fn round(app: &mut ProcessApp, deliveries: &mut Deliveries, random: &mut f
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    app.kill_if_alive();
+    app.kill_if_running();
     false
 }
 

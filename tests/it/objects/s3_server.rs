@@ -112,8 +112,12 @@ impl Bucket {
     }
 
     /// Puts an object as anybody can; returns the id of its version.
-    pub async fn put(&self, key: &str, bytes: &str) -> String {
-        let body = ByteStream::from(bytes.as_bytes().to_vec());
+    pub async fn put(&self, key: &str, text: &str) -> String {
+        self.put_bytes(key, text.as_bytes()).await
+    }
+
+    pub async fn put_bytes(&self, key: &str, bytes: &[u8]) -> String {
+        let body = ByteStream::from(bytes.to_vec());
         let put = self.client.put_object().bucket(&self.name).key(key).body(body).send().await.unwrap();
         put.version_id().unwrap_or("null").to_owned()
     }
@@ -184,6 +188,7 @@ impl Bucket {
     }
 
     /// Changes a byte of a version behind the gateway's back, where it lies on the disks of the cluster.
+    #[cfg(feature = "failpoints")]
     pub async fn rot(&self, key: &str, version: &str) {
         let rados = async |arguments: &[&str]| {
             let mut rados = Command::new("rados");
