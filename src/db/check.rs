@@ -10,8 +10,23 @@ use super::{Db, Result, Row, SCHEMA_VERSION, Sql};
 /// What does not fit, in words: where, and why.
 pub type Flaw = (String, String);
 
-const OBJECTS: &str = "select type || ' ' || name as name, coalesce(sql, '') as sql from sqlite_master
-    where name not like 'sqlite\\_%' escape '\\'";
+const OBJECTS: Sql = Sql::Split {
+    sqlite: "select type || ' ' || name as name, coalesce(sql, '') as sql from sqlite_master
+        where name not like 'sqlite\\_%' escape '\\'",
+    postgres: include_str!("../../migrations/postgres/schema.sql"),
+};
+
+/// What that query gives where nothing but the migrations ran: a name and a definition in each line.
+const SCHEMA: &str = include_str!("../../migrations/postgres/schema.tsv");
+
+fn described(schema: &str) -> BTreeMap<String, String> {
+    let lines = schema.lines().filter_map(|line| line.split_once('\t'));
+    lines.map(|(name, sql)| (name.to_owned(), sql.to_owned())).collect()
+}
+
+fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 const DANGLING: &str = "select \"table\" as child, rowid as row, parent from pragma_foreign_key_check limit 100";
 
@@ -43,8 +58,8 @@ impl Db {
                 Err(error) => return Err(error),
             };
             flaws.extend(said.into_iter().filter(|said| said != "ok").map(|said| ("database file".to_owned(), said)));
-            flaws.extend(self.schema_flaws(SCHEMA_VERSION).await?);
         }
+        flaws.extend(self.schema_flaws(SCHEMA_VERSION).await?);
         flaws.extend(self.dangling_rows().await?);
         Ok(flaws)
     }
@@ -78,10 +93,15 @@ impl Db {
         rows.iter().map(flaw).collect()
     }
 
-    /// Tables, indexes and triggers that are not those of the migrations up to a version. PostgreSQL's are not looked at.
+    /// Tables, indexes and triggers that are not those of the migrations up to a version. Of PostgreSQL only the newest
+    /// version is known.
     pub(super) async fn schema_flaws(&self, version: i64) -> Result<Vec<Flaw>> {
-        let Self::Sqlite { .. } = self else { return Ok(Vec::new()) };
-        let (mut stored, expected) = (self.objects().await?, fresh(version).await?.objects().await?);
+        let expected = match self {
+            Self::Sqlite { .. } => fresh(version).await?.objects().await?,
+            Self::Postgres { .. } if version == SCHEMA_VERSION => described(SCHEMA),
+            Self::Postgres { .. } => return Ok(Vec::new()),
+        };
+        let mut stored = self.objects().await?;
         let mut flaws = Vec::new();
         for (name, sql) in &expected {
             match stored.remove(name) {
@@ -98,7 +118,7 @@ impl Db {
 
     async fn objects(&self) -> Result<BTreeMap<String, String>> {
         let rows = self.fetch_all(OBJECTS, &[]).await?;
-        rows.iter().map(|row| Ok((row.text("name")?, row.text("sql")?))).collect()
+        rows.iter().map(|row| Ok((row.text("name")?, one_line(&row.text("sql")?)))).collect()
     }
 }
 

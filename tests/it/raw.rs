@@ -40,7 +40,7 @@ impl Raw {
         this
     }
 
-    async fn server(url: &str) -> Self {
+    pub async fn server(url: &str) -> Self {
         let mut this = Self::Postgres(PgConnection::connect(url).await.unwrap());
         // Neither foreign keys nor triggers.
         this.run("set session_replication_role = replica").await;

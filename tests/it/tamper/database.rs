@@ -1,10 +1,12 @@
 //! The database's file and its schema.
 
+use callvault::db::Db;
 use sqlx::{Connection, Row};
 
 use super::archive::Copy;
 use super::exceptions::is_listed;
 use crate::raw::Raw;
+use crate::servers::Postgres;
 
 /// Everything that the tables say, but what can't be found anyway.
 async fn content(copy: &Copy) -> Result<Vec<String>, sqlx::Error> {
@@ -80,6 +82,51 @@ async fn a_changed_schema_is_found_and_named() {
         raw.close().await;
         let verdict = copy.verify().await;
         assert!(verdict.names(std::slice::from_ref(&name)), "{sql}: {verdict:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run.sh has it"]
+async fn a_changed_schema_is_found_and_named_on_a_server_too() {
+    let postgres = Postgres::start();
+    let of = |database: &str| format!("{}{database}", postgres.url().strip_suffix("postgres").unwrap());
+    let mut raw = Raw::server(&postgres.url()).await;
+    raw.run("create database whole").await;
+    let whole = Db::open_postgres(&of("whole")).await.unwrap();
+    whole.migrate().await.unwrap();
+    assert_eq!(whole.flaws().await.unwrap(), [], "as the migrations make it");
+    whole.close().await;
+    let mut cases = vec![
+        ("index calls_open", "drop index calls_open".to_owned()),
+        ("constraint tokens_secret_hash_key", "alter table tokens drop constraint tokens_secret_hash_key".to_owned()),
+        ("trigger journal_grown", "drop trigger journal_grown on journal_head".to_owned()),
+        ("trigger journal_grown", "alter table journal_head disable trigger journal_grown".to_owned()),
+        ("table calls", "alter table calls alter status drop not null".to_owned()),
+        ("table stranger", "create table stranger (a int)".to_owned()),
+        ("view stranger", "create view stranger as select 1".to_owned()),
+        ("rule stranger", "create rule stranger as on delete to journal do instead nothing".to_owned()),
+        (
+            "function callvault_journal_grown",
+            "create or replace function callvault_journal_grown() returns trigger language plpgsql as
+             $$ begin return null; end $$"
+                .to_owned(),
+        ),
+    ];
+    for table in ["journal", "calls", "sessions"] {
+        cases.push(("trigger stranger", format!(
+            "create trigger stranger before insert on {table} for each row execute function suppress_redundant_updates_trigger()"
+        )));
+        cases.push(("index stranger", format!("create index stranger on {table} ((1))")));
+    }
+    for (n, (name, sql)) in cases.iter().enumerate() {
+        raw.run(&format!("create database case_{n} template whole")).await;
+        let mut changed = Raw::server(&of(&format!("case_{n}"))).await;
+        changed.run(sql).await;
+        changed.close().await;
+        let db = Db::open_postgres(&of(&format!("case_{n}"))).await.unwrap();
+        let flaws = db.flaws().await.unwrap();
+        db.close().await;
+        assert!(flaws.iter().any(|(what, _)| what == name), "{sql}: {flaws:?}");
     }
 }
 
