@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Starts the throw-away servers that the tests use, runs all tests, and stops what it started.
+# Starts the throw-away servers that the tests use, runs all tests, or those of the integration tests that are named, and
+# stops what it started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,6 +38,11 @@ while :; do
     (exec 3<>"/dev/tcp/127.0.0.1/$database") 2>/dev/null || break
 done
 tests/servers/postgres.sh start "$scratch/postgres" "$database"
+
+if [ $# -gt 0 ]; then
+    cargo test --features failpoints --test it -- --include-ignored --nocapture "$@"
+    exit
+fi
 
 # The tests that need a server are marked as ignored, so that plain `cargo test` runs without any.
 # The points at which tests break the program on purpose are in all of it, so that it is compiled once.
