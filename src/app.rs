@@ -2,6 +2,7 @@
 //!
 //! Opening an [`App`] starts nothing in the background but the journal's writer.
 
+mod checked;
 mod guard;
 
 use std::path::Path;
@@ -18,6 +19,8 @@ use crate::journal::{Journal, Projection};
 use crate::objects::{self, ObjectStore};
 use crate::retention::{PolicyError, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
+
+pub use checked::Checked;
 
 /// Threads that search a large index at the same time.
 const SEARCH_THREADS: usize = 2;

@@ -66,7 +66,7 @@ impl Archive {
 
     /// Intends another key for what can't be stored at the one that is taken.
     async fn intend_beside(&self, job: &Job, intent: Intent, taken: &str) -> Result<Intent, ArchiveError> {
-        metrics::counter!("callvault_store_taken_keys_total").increment(1);
+        metrics::counter!("callvault_store_foreign_total", "found" => "before").increment(1);
         tracing::error!(
             key = taken,
             "somebody put other bytes at a key of ours; what belongs there is kept beside them"

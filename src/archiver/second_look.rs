@@ -135,7 +135,7 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let Some(examined) = self.ask_store(self.store.examine(key, Some(&version))).await? else { return Ok(()) };
         if examined.sha256 != sha256 {
-            metrics::counter!("callvault_store_foreign_versions_total").increment(1);
+            metrics::counter!("callvault_store_foreign_total", "found" => "after").increment(1);
             tracing::error!(key, version, "somebody put other bytes over a kept object: run callvault verify");
             return Ok(());
         }

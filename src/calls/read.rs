@@ -251,6 +251,20 @@ impl Calls {
         Ok((number("calls")?, number("recordings")?, number("archived")?))
     }
 
+    /// When the recording that is awaited longest became known, in microseconds; `None` where none is awaited. Of many
+    /// that wait only those of the earliest calls are looked at.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn awaited_since(&self) -> Result<Option<i64>> {
+        const EARLIEST: i64 = 200;
+        let sql = "select c.subject, c.facts from recordings r join calls c on c.first_seq = r.call_seq
+                   where r.state = 'pending' order by r.call_seq limit $1";
+        let facts = self.readable(&self.db.fetch_all(sql, &[Arg::Int(EARLIEST)]).await?).facts;
+        let recordings = facts.iter().flat_map(|facts| facts.recordings.values());
+        Ok(recordings.filter(|r| r.state() == RecordingState::Pending).map(|r| r.received).min())
+    }
+
     async fn with_work(&self, facts: &[Facts]) -> Result<Vec<Call>> {
         let pending: Vec<Arg> = facts
             .iter()

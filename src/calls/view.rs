@@ -26,6 +26,9 @@ pub enum RecordingState {
 }
 
 impl RecordingState {
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Pending, Self::Archived, Self::Failed, Self::Missing, Self::Destroyed];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

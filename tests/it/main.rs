@@ -21,6 +21,7 @@ mod hostile;
 mod http;
 mod journal;
 mod leftovers;
+mod metrics;
 mod nodes;
 mod objects;
 #[cfg(feature = "failpoints")]

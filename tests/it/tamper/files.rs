@@ -239,7 +239,7 @@ async fn files_that_are_no_objects_are_found_wherever_they_lie() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_matters_to_nobody_changes_nothing() {
     let copy = Copy::embedded().await;
-    for name in ["node-id", "serve.lock"] {
+    for name in ["node-id", "serve.lock", "verify.json"] {
         assert!(is_listed(name));
         for content in [&b"other"[..], b"", b"\xff\xfe"] {
             fs::write(copy.data().join(name), content).unwrap();
