@@ -13,11 +13,11 @@ pub type Flaw = (String, String);
 const OBJECTS: Sql = Sql::Split {
     sqlite: "select type || ' ' || name as name, coalesce(sql, '') as sql from sqlite_master
         where name not like 'sqlite\\_%' escape '\\'",
-    postgres: include_str!("../../migrations/postgres/schema.sql"),
+    postgres: include_str!("schema.sql"),
 };
 
 /// What that query gives where nothing but the migrations ran: a name and a definition in each line.
-const SCHEMA: &str = include_str!("../../migrations/postgres/schema.tsv");
+const SCHEMA: &str = include_str!("schema.tsv");
 
 fn described(schema: &str) -> BTreeMap<String, String> {
     let lines = schema.lines().filter_map(|line| line.split_once('\t'));
