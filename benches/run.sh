@@ -3,14 +3,37 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for tool in curl openssl xargs; do
-    command -v "$tool" >/dev/null || { echo "the benches need $tool" >&2; exit 1; }
-done
+missing=0
+need() { command -v "$1" >/dev/null || { echo "the benches need $1: install the package $2" >&2; missing=1; }; }
+need curl curl
+need openssl openssl
+need xargs findutils
+need psql postgresql-client
+need pgbench postgresql
+need rclone rclone
+need radosgw radosgw
+need ceph-mon ceph-mon
+need ceph-osd ceph-osd
+[ "$missing" = 0 ] || exit 1
 benches=("${@:-}")
 [ -n "${benches[0]}" ] || benches=(intake archive verify search memory)
 
+# Whatever ends this, the servers that a bench started end too.
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+stop() {
+    shopt -s dotglob
+    for folder in "$scratch"/*/s3; do
+        [ ! -d "$folder" ] || tests/servers/s3.sh stop "$folder"
+    done
+    for folder in "$scratch"/*/postgres; do
+        [ ! -e "$folder/data/postmaster.pid" ] || tests/servers/postgres.sh kill "$folder" || true
+    done
+    rm -rf "$scratch"
+}
+trap stop EXIT
+# PostgreSQL may run as another user, who has to get through.
+chmod 755 "$scratch"
+export TMPDIR=$scratch
 for bench in "${benches[@]}"; do
     cargo bench --quiet --bench "$bench" | tee -a "$scratch/out" >&2
 done

@@ -7,6 +7,7 @@
 )]
 #![allow(dead_code, reason = "no bench uses all of it")]
 
+pub mod pair;
 pub mod recordings;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,35 +16,55 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 pub const SECRET: &str = "a-secret-for-the-benches";
 
-/// The real program, serving a fresh archive.
+/// Ticks in which the system counts processor time, in a second.
+const TICKS: f64 = 100.0;
+
+/// The real program, serving an archive.
 pub struct Server {
     process: Child,
     pub address: SocketAddr,
     dir: tempfile::TempDir,
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
-    /// Starts `callvault serve` with these lines of configuration.
+    /// Starts `callvault serve` on a fresh archive with these lines of configuration.
     pub fn start(config: &str) -> Self {
+        Self::start_in(config, Vec::new())
+    }
+
+    /// The same with variables in its environment.
+    pub fn start_in(config: &str, environment: Vec<(String, String)>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(dir.path().join("callvault.toml"), config).expect("the configuration is written");
         let address = free_address();
-        let process = program(&dir)
-            .args(["serve", "--listen", &address.to_string()])
-            .env("CALLVAULT_BOOTSTRAP__TOKENS", format!("admin={SECRET}"))
-            .spawn()
-            .expect("the server starts");
-        await_connection(address);
-        Self { process, address, dir }
+        let process = serve(&dir, address, &environment);
+        Self { process, address, dir, environment }
+    }
+
+    /// Ends it in order; [`Server::resume`] starts it again on what it left.
+    pub fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("the server can be stopped");
+        self.process.wait().expect("the server has stopped");
+    }
+
+    pub fn resume(&mut self) {
+        self.process = serve(&self.dir, self.address, &self.environment);
     }
 
     /// A command of the program on the same archive.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = program(&self.dir);
+        let mut command = program(&self.dir, &self.environment);
         command.args(args);
         command
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn objects(&self) -> PathBuf {
@@ -112,16 +133,49 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.process.kill().expect("the server can be stopped");
+        // It may have been stopped already.
+        let _ = self.process.kill();
         self.process.wait().expect("the server has stopped");
     }
 }
 
-fn program(dir: &tempfile::TempDir) -> Command {
+fn serve(dir: &tempfile::TempDir, address: SocketAddr, environment: &[(String, String)]) -> Child {
+    let process = program(dir, environment)
+        .args(["serve", "--listen", &address.to_string()])
+        .env("CALLVAULT_BOOTSTRAP__TOKENS", format!("admin={SECRET}"))
+        .spawn()
+        .expect("the server starts");
+    await_connection(address);
+    process
+}
+
+fn program(dir: &tempfile::TempDir, environment: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callvault"));
     command.current_dir(dir.path()).env("CALLVAULT_DATA_DIR", dir.path().join("data")).env("RUST_LOG", "warn");
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdout(Stdio::null());
     command
+}
+
+/// Seconds of processor time that a process has used.
+pub fn processor_time(pid: u32) -> f64 {
+    // utime and stime, of proc_pid_stat(5).
+    (times(pid)[0] + times(pid)[1]) / TICKS
+}
+
+/// The same for a process with all that it ever started: those that have ended count by what they left to it.
+pub fn processor_time_of_all(pid: u32) -> f64 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    times(pid).iter().sum::<f64>() / TICKS + children.map(processor_time).sum::<f64>()
+}
+
+/// utime, stime, cutime and cstime.
+fn times(pid: u32) -> [f64; 4] {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let behind_name = stat.rsplit(") ").next().unwrap_or_default();
+    let mut fields = behind_name.split(' ').skip(11).filter_map(|field| field.parse().ok());
+    [(); 4].map(|()| fields.next().unwrap_or_default())
 }
 
 pub fn free_address() -> SocketAddr {
@@ -143,6 +197,11 @@ pub fn await_that(what: &str, limit: Duration, mut so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(25));
     }
+}
+
+/// What was asked for behind `--`, without what cargo adds.
+pub fn arguments() -> Vec<String> {
+    std::env::args().skip(1).filter(|argument| argument != "--bench").collect()
 }
 
 /// One line of the table in `docs/PERFORMANCE.md`.

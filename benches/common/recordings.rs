@@ -12,7 +12,7 @@ const HEADER: [u8; 4] = [0xff, 0xfb, 0x90, 0xc4];
 /// Behind the header and the side information of a mono frame.
 const NUMBER_AT: usize = 24;
 
-/// Serves `/N.mp3`, each of a size and with a content of its own.
+/// Serves `/N.mp3`, each of a size and with a content of its own, in any folder, and at `/N/` a page that links to the first N.
 pub struct Sender {
     pub address: SocketAddr,
     pub bytes: u64,
@@ -53,22 +53,31 @@ fn serve(stream: TcpStream, bytes: u64) -> Option<()> {
         block.resize(block.len() + FRAME_BYTES - HEADER.len(), 0);
     }
     loop {
-        let (mut line, mut number) = (String::new(), None);
+        let (mut line, mut asked) = (String::new(), None);
         loop {
             line.clear();
             if stream.read_line(&mut line).ok()? == 0 {
                 return None;
             }
-            if let Some(path) = line.strip_prefix("GET /") {
-                number = path.split('.').next().and_then(|text| text.parse::<u64>().ok());
-            }
+            asked = asked.or_else(|| Some((line.starts_with("GET "), line.split(' ').nth(1)?.to_owned())));
             if line == "\r\n" {
                 break;
             }
         }
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: {bytes}\r\n\r\n");
+        let (wants_body, path) = asked?;
         let out = stream.get_mut();
+        if let Some(folder) = path.strip_suffix('/') {
+            let page: String = links(folder.rsplit('/').next()?.parse().ok()?);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n", page.len());
+            out.write_all((head + &page).as_bytes()).ok()?;
+            continue;
+        }
+        let number = path.rsplit('/').next()?.split('.').next().and_then(|text| text.parse::<u64>().ok());
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: {bytes}\r\n\r\n");
         out.write_all(head.as_bytes()).ok()?;
+        if !wants_body {
+            continue;
+        }
         block[NUMBER_AT..NUMBER_AT + 8].copy_from_slice(&number?.to_le_bytes());
         let mut left = bytes as usize;
         while left > 0 {
@@ -77,6 +86,11 @@ fn serve(stream: TcpStream, bytes: u64) -> Option<()> {
             left -= part;
         }
     }
+}
+
+/// A folder as web servers show it.
+fn links(count: u64) -> String {
+    (0..count).map(|number| format!("<a href=\"{number}.mp3\">{number}.mp3</a>\n")).collect()
 }
 
 /// Tells the archive of one call with a recording.

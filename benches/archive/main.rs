@@ -1,7 +1,8 @@
 //! How fast recordings are brought in: the real program, beside a shell that fetches, keeps and hashes the same files.
 //!
 //! `cargo bench --bench archive` needs `curl`, `openssl` and `xargs`. The archive's time begins before the first webhook and
-//! ends with the last receipt; what the shell does is neither synced, nor locked, nor journaled.
+//! ends with the last receipt; what the shell does is neither synced, nor locked, nor journaled. First without
+//! configuration, then on PostgreSQL and S3, beside `rclone`; `-- embedded` and `-- pair` do one of the two.
 
 #![allow(
     clippy::expect_used,
@@ -9,7 +10,9 @@
     reason = "a bench stops at the first surprise and prints its figures"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod shared;
 
 use std::io::Write;
 use std::path::Path;
@@ -22,7 +25,7 @@ use common::{Server, figure, median};
 
 const RECORDINGS: u64 = 2000;
 const BYTES: u64 = 1_000_000;
-/// The two are measured in turn, so that a noisy minute hits both.
+/// What is compared is measured in turn, so that a noisy minute hits all of it.
 const ROUNDS: usize = 3;
 /// Analysed in one go, in seconds of sound.
 const ANALYSED_SECONDS: f64 = 1800.0;
@@ -75,6 +78,18 @@ fn analysis() -> f64 {
 }
 
 fn main() {
+    match &common::arguments().iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["embedded"] => embedded(),
+        ["pair"] => shared::measure(),
+        _ => {
+            embedded();
+            shared::measure();
+        }
+    }
+}
+
+/// SQLite and files, as it is without configuration.
+fn embedded() {
     let sender = Sender::start(BYTES);
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
