@@ -12,6 +12,9 @@ use crate::process::program;
 pub const EMBEDDED: [(&str, &str); 3] =
     [("database.url", "\"sqlite\""), ("database.migrate", "true"), ("storage.kind", "\"filesystem\"")];
 
+/// An archive's folder has this file once it has a database and a bucket.
+const READY: &str = "pair-is-ready";
+
 /// The server on which every archive gets a database of its own, as its superuser: `postgres://callvault@127.0.0.1:5432`.
 fn server() -> Option<String> {
     std::env::var("TEST_POSTGRES").ok()
@@ -27,10 +30,10 @@ pub fn settings(dir: &Path) -> Vec<(&'static str, String)> {
     let Some(server) = server() else { return Vec::new() };
     let name = name(dir);
     // Its configuration may be written again.
-    if !dir.join("pair-is-ready").exists() {
+    if !dir.join(READY).exists() {
         psql(&server, "postgres", &["-c", &format!("create database \"{name}\" template \"{}\"", template(&server))]);
         make_bucket(&name);
-        std::fs::write(dir.join("pair-is-ready"), "").unwrap();
+        std::fs::write(dir.join(READY), "").unwrap();
     }
     let quoted = |text: &str| format!("{text:?}");
     vec![
@@ -53,9 +56,9 @@ pub fn as_superuser(dir: &Path) -> String {
     format!("{}/{}", server().expect("there is a server"), name(dir))
 }
 
-/// Makes a copy of an archive's database for another folder; whoever still uses it is cut off.
+/// Makes a copy of an archive's database for another folder, where it is on a server; whoever still uses it is cut off.
 pub fn copy_database(from: &Path, to: &Path) {
-    if let Some(server) = server() {
+    if let Some(server) = server().filter(|_| from.join(READY).exists()) {
         let (from, to) = (name(from), name(to));
         let cut_off = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{from}'");
         let copy = format!("create database \"{to}\" template \"{from}\"");
