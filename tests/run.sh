@@ -54,4 +54,4 @@ cargo test --features failpoints --lib --tests -- --include-ignored
 echo "on PostgreSQL and S3:"
 TEST_POSTGRES="postgres://callvault@127.0.0.1:$database" \
     cargo test --features failpoints --test it -- --include-ignored \
-    --skip objects:: --skip outages:: --skip nodes:: --skip tamper::data_dir --skip tamper::database --skip tidy::
+    --skip objects:: --skip outages:: --skip nodes:: --skip db_doctor:: --skip tamper::data_dir --skip tamper::database --skip tidy::

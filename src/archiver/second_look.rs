@@ -102,7 +102,11 @@ impl Archive {
     /// Looks for other versions of what a receipt names. Those with the same bytes are locked as long as the first and
     /// journaled; those with others are somebody else's, and told loudly.
     pub(super) async fn look_for_others(&self, receipt: &ArchiveReceipt) -> Result<(), ArchiveError> {
-        let known = self.calls.facts(&receipt.call_id).await?.map(|facts| facts.duplicates).unwrap_or_default();
+        let Some(mut facts) = self.calls.facts(&receipt.call_id).await? else { return Ok(()) };
+        // Where two nodes came with a receipt, the other's may be the one that stands.
+        let standing = facts.recordings.remove(&receipt.source).and_then(|recording| recording.receipt);
+        let Some((.., receipt)) = &standing else { return Ok(()) };
+        let known = facts.duplicates;
         for (key, version, sha256) in [
             (&receipt.object_key, &receipt.version, &receipt.sha256),
             (&receipt.vcon_key, &receipt.vcon_version, &receipt.vcon_sha256),

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use super::write::WriteConnection;
@@ -54,9 +55,13 @@ impl Db {
     /// # Errors
     /// The address can't be read, or nothing answers there.
     pub async fn open_postgres(url: &str) -> Result<Self> {
-        let server = Server::new(PgConnectOptions::from_str(url)?.application_name("callvault"));
-        // It tells what is wrong with the address.
-        server.pool.acquire().await?;
+        let options = PgConnectOptions::from_str(url)?.application_name("callvault");
+        let server = Server::new(options.clone());
+        // A server that is just starting is waited for; of one that does not let us in the pool says only that it took long.
+        match server.pool.acquire().await {
+            Err(sqlx::Error::PoolTimedOut) => drop(PgConnection::connect_with(&options).await?),
+            acquired => drop(acquired?),
+        }
         Ok(Self::Postgres(server))
     }
 

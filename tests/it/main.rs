@@ -12,6 +12,7 @@ mod cli;
 mod clock;
 mod crash;
 mod db;
+mod db_doctor;
 mod disk_full;
 mod events;
 mod export;

@@ -63,7 +63,7 @@ impl Postgres {
         }
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.dir.path().join("server/data")
     }
 
