@@ -172,7 +172,7 @@ async fn no_recording_is_lost_while_the_bucket_is_away() {
     let fetched = app.sender.requests();
     gateway.start_again().await;
     let sent = load.end().await;
-    assert!(app.settled_within(Duration::from_secs(60) + outage()).await, "everything is archived in the end");
+    assert!(app.settled_within(Duration::from_secs(60) + 5 * outage()).await, "everything is archived in the end");
     let total = sent.iter().flatten().count();
     assert_eq!(app.metric("callvault_store_up").await, 1.0);
     assert!(fetched > 20 && app.sender.requests() < total + total / 4, "what waited is not asked for again");
