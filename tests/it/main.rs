@@ -35,6 +35,7 @@ mod points;
 mod process;
 mod recording_failures;
 mod recordings;
+mod replica;
 mod samples;
 #[cfg(feature = "failpoints")]
 mod scenario;
