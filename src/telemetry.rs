@@ -111,6 +111,8 @@ fn describe() {
     describe_gauge!("callvault_recordings_unanalysed", "Recordings that are archived and not analysed.");
     describe_gauge!("callvault_damaged_rows", "Stored rows that make no sense and are left out until they are mended.");
     describe_gauge!("callvault_store_up", "1 while the object store answers.");
+    describe_gauge!("callvault_replica_up", "1 while the database's replica is asked for searches.");
+    describe_gauge!("callvault_replica_behind_entries", "Journal entries that the replica has not taken in yet.");
     describe_gauge!("callvault_spool_bytes", "Bytes of recordings on their way into the store.");
     describe_gauge!("callvault_spool_limit_bytes", "Room for them; when it is taken, nothing more is fetched.");
     describe_gauge!("callvault_webhook_spool_events", "Webhooks that wait on this node's disk to be journaled.");

@@ -128,6 +128,9 @@ pub struct Call {
     pub flags: Vec<FlagView>,
     /// Names of the legal holds on it.
     pub holds: Vec<String>,
+    /// The last entry that it takes in; not shown.
+    #[serde(skip)]
+    pub last_seq: u64,
 }
 
 impl Facts {
@@ -170,6 +173,7 @@ impl Facts {
             recordings,
             flags: self.flags.iter().filter_map(|(rule, flag)| flag.view(rule)).collect(),
             holds: Vec::new(),
+            last_seq: self.last_seq,
         }
     }
 

@@ -1,11 +1,13 @@
 //! What only PostgreSQL has: a pool for one who must not wait for others, a clock that all nodes share, and word of what
 //! other nodes did.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
+use super::replica::Replica;
 use super::{Db, Result};
 
 /// Connections of one node, beside those of its journal.
@@ -16,6 +18,8 @@ const WRITER_CONNECTIONS: u32 = 2;
 /// so late at most it notices that the server is back.
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
 const WRITER_PATIENCE: Duration = Duration::from_secs(1);
+/// Of a replica, for which the primary stands in.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(2);
 /// The channel on which a trigger tells that the journal has grown (migration 0004).
 const CHANNEL: &str = "callvault_journal";
 
@@ -24,12 +28,25 @@ const CHANNEL: &str = "callvault_journal";
 pub struct Server {
     options: Box<PgConnectOptions>,
     pub(super) pool: PgPool,
+    /// Where there is one.
+    pub(super) replica: Option<Arc<Replica>>,
+    /// The replica, in handles for reading.
+    pub(super) asked_first: Option<Arc<Replica>>,
 }
 
 impl Server {
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_PATIENCE);
-        Self { pool: pool.connect_lazy_with(options.clone()), options: Box::new(options) }
+        Self::with(PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_PATIENCE), options)
+    }
+
+    pub(super) fn beside_primary(options: PgConnectOptions) -> Self {
+        Self::with(PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(REPLICA_PATIENCE), options)
+    }
+
+    /// Nothing is connected before somebody asks.
+    fn with(pool: PgPoolOptions, options: PgConnectOptions) -> Self {
+        let pool = pool.connect_lazy_with(options.clone());
+        Self { options: Box::new(options), pool, replica: None, asked_first: None }
     }
 }
 
@@ -44,8 +61,7 @@ impl Db {
             .acquire_timeout(WRITER_PATIENCE)
             // A look before every batch would cost a fifth of it; a connection that is broken shows when it is used.
             .test_before_acquire(false);
-        let pool = pool.connect_lazy_with((*server.options).clone());
-        Self::Postgres(Server { options: server.options.clone(), pool })
+        Self::Postgres(Server::with(pool, (*server.options).clone()))
     }
 
     /// Whether several nodes may work on it.

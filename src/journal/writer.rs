@@ -149,6 +149,8 @@ type Answer = oneshot::Sender<Result<Vec<Receipt>, AppendError>>;
 #[derive(Clone)]
 pub struct Journal {
     pub(super) db: Db,
+    /// Where entries are read from.
+    pub(super) source: Db,
     queue: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
     pub(super) recent: Recent,
@@ -182,7 +184,7 @@ impl Journal {
         };
         let runtime = Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run(jobs)))?;
-        Ok(Self { db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), recent, size, under_way })
+        Ok(Self { source: db.clone(), db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), recent, size, under_way })
     }
 
     /// Appends entries, together and in this order; returns when they are durable.

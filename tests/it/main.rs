@@ -38,6 +38,7 @@ mod process;
 mod raw;
 mod recording_failures;
 mod recordings;
+mod replica;
 mod samples;
 #[cfg(feature = "failpoints")]
 mod scenario;

@@ -92,7 +92,7 @@ async fn a_changed_schema_is_found_and_named_on_a_server_too() {
     let of = |database: &str| format!("{}{database}", postgres.url().strip_suffix("postgres").unwrap());
     let mut raw = Raw::server(&postgres.url()).await;
     raw.run("create database whole").await;
-    let whole = Db::open_postgres(&of("whole")).await.unwrap();
+    let whole = Db::open_postgres(&of("whole"), None).await.unwrap();
     whole.migrate().await.unwrap();
     assert_eq!(whole.flaws().await.unwrap(), [], "as the migrations make it");
     whole.close().await;
@@ -123,7 +123,7 @@ async fn a_changed_schema_is_found_and_named_on_a_server_too() {
         let mut changed = Raw::server(&of(&format!("case_{n}"))).await;
         changed.run(sql).await;
         changed.close().await;
-        let db = Db::open_postgres(&of(&format!("case_{n}"))).await.unwrap();
+        let db = Db::open_postgres(&of(&format!("case_{n}")), None).await.unwrap();
         let flaws = db.flaws().await.unwrap();
         db.close().await;
         assert!(flaws.iter().any(|(what, _)| what == name), "{sql}: {flaws:?}");
