@@ -48,8 +48,9 @@ impl Pair {
     fn pause(&self) {
         self.replica.sql("select pg_wal_replay_pause()");
         // Asked for, it comes with the next that is to be taken in.
-        self.primary.sql("create table if not exists nothing (n int)");
-        self.primary.sql("insert into nothing values (1)");
+        self.primary.sql("create schema if not exists elsewhere");
+        self.primary.sql("create table if not exists elsewhere.nothing (n int)");
+        self.primary.sql("insert into elsewhere.nothing values (1)");
         while self.replica.sql("select pg_get_wal_replay_pause_state()") != "paused" {
             std::thread::sleep(Duration::from_millis(20));
         }
