@@ -60,6 +60,8 @@ pub struct Worker {
     pub(super) leftovers: AtomicBool,
     /// The spool has files that nobody here works on, but somebody may come back to.
     waiting_files: AtomicBool,
+    /// Something was put by because the store was away.
+    pub(super) waits_for_store: AtomicBool,
 }
 
 /// The part of the archive's health that is the queue's.
@@ -87,8 +89,8 @@ impl Worker {
     pub fn new(archive: Arc<Archive>, node: Node) -> reqwest::Result<Self> {
         let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
         let places = Places::new(archive.settings.concurrency);
-        let (turn, leftovers, waiting_files) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { archive, fetcher, node, places, turn, leftovers, waiting_files })
+        let [leftovers, waiting_files, waits_for_store] = [false; 3].map(AtomicBool::new);
+        Ok(Self { archive, fetcher, node, places, turn: AtomicU64::new(0), leftovers, waiting_files, waits_for_store })
     }
 
     /// Takes up what was interrupted, by the end of a process or by an error: frees leases of this node, and removes work
@@ -197,21 +199,21 @@ impl Worker {
 
     /// While the store is away, somebody has to ask for it; what waits for it is taken up as soon as it is back.
     async fn await_store(&self) {
-        let mut away = false;
         loop {
             tokio::time::sleep(ASKED_EVERY).await;
             if !self.archive.gate.is_open() {
-                away = true;
+                self.waits_for_store.store(true, Ordering::Relaxed);
                 self.archive.ask_for_nothing().await;
             }
-            if !away || !self.archive.gate.is_open() {
+            // It may have been away for a moment only, between two looks: what was put by meanwhile waits all the same.
+            if !self.archive.gate.is_open() || !self.waits_for_store.swap(false, Ordering::Relaxed) {
                 continue;
             }
-            away = false;
             self.archive.spool.forget_measure();
             self.archive.health.clear(PART);
             if let Err(error) = work::hurry_held(&self.archive.db, self.node.name()).await {
-                tracing::warn!(%error, "what waited for the store could not be hurried; it comes by itself");
+                tracing::warn!(%error, "what waited for the store could not be hurried; trying again");
+                self.waits_for_store.store(true, Ordering::Relaxed);
             }
         }
     }

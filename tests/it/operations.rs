@@ -52,6 +52,12 @@ struct Case {
     before: u64,
 }
 
+/// Ways that once ended differently: in every run.
+const ONCE_FOUND: [Case; 1] = [
+    // The store was away for a moment, and what was put by in it waited for a minute.
+    Case { interrupted: true, operation: "store.put_new", kind: "half", before: 2 },
+];
+
 /// An archive that nobody serves: a new one, or one whose server was killed when it had said where a recording will be.
 async fn archive(interrupted: bool) -> (ProcessApp, Deliveries) {
     let mut app = ProcessApp::stopped(SETTINGS).await;
@@ -139,7 +145,8 @@ async fn whatever_operation_breaks_the_end_is_the_same() {
         assert!(once.1 + again.1 > 0, "{operation} is used");
     }
     let (knobs, all) = (Knobs::read(), cases.len());
-    let chosen = knobs.choose(cases, operations().len());
+    let mut chosen = knobs.choose(cases, operations().len());
+    chosen.extend(ONCE_FOUND);
     eprintln!("{} of {all} ways to break an operation; {}", chosen.len(), knobs.again());
     let expected = std::sync::Arc::new(expected);
     let mut all = stream::iter(chosen)
