@@ -1,6 +1,6 @@
 # make test: everything that a change has to pass, with all of its own set-up. The other targets are parts of it.
 
-.PHONY: test setup format lint licences deploy unit soak schemathesis fuzz bench demo
+.PHONY: test setup format lint licences deploy unit nodes soak schemathesis fuzz bench demo
 
 test: setup format lint licences deploy unit
 
@@ -10,7 +10,9 @@ setup:
 format:
 	cargo fmt --all --check
 
+# Also as plain `cargo test` has it.
 lint:
+	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features failpoints -- -D warnings
 
 licences:
@@ -35,6 +37,12 @@ AT_ONCE = 4
 soak:
 	SOAK_SEED=$(SEED) SOAK_ROUNDS=$(ROUNDS) SOAK_OPERATIONS=$(OPERATIONS) SOAK_AT_ONCE=$(AT_ONCE) \
 		cargo test --features failpoints --test it -- --nocapture --test-threads 1 soak:: operations::
+
+# Three nodes on one PostgreSQL and one bucket, while nodes, gateway and database die and come back at random.
+CALLS ?= 5000
+
+nodes:
+	NODES_CALLS=$(CALLS) NODES_SEED=$(SEED) ./tests/run.sh nodes::
 
 # The running program against its own OpenAPI document; outside make test, since it fetches a Python tool.
 EXAMPLES ?= 50

@@ -2,22 +2,26 @@
 //!
 //! Opening an [`App`] starts nothing in the background but the journal's writer.
 
+mod checked;
 mod guard;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::access::{Access, TokenProjection};
-use crate::calls::Calls;
+use crate::calls::{Call, Calls};
 use crate::clock::Clock;
 use crate::config::{Config, StorageKind};
-use crate::db::{Db, Error as DbError};
+use crate::db::{Db, Error as DbError, Result as DbResult};
 use crate::export;
 use crate::health::Health;
-use crate::journal::{Journal, Projection};
+use crate::intake::call_key;
+use crate::journal::{Journal, Projection, Record};
 use crate::objects::{self, ObjectStore};
 use crate::retention::{PolicyError, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
+
+pub use checked::Checked;
 
 /// Threads that search a large index at the same time.
 const SEARCH_THREADS: usize = 2;
@@ -29,11 +33,30 @@ pub struct App {
     pub db: Db,
     pub journal: Journal,
     pub calls: Calls,
+    pub reading: Reading,
     pub access: Access,
     pub store: Arc<dyn ObjectStore>,
     pub policies: PolicySet,
     pub search: SearchHandle,
     pub health: Health,
+}
+
+/// Handles for what need not be the latest: pages, exports, what follows the journal. They ask a replica, where there is one.
+pub struct Reading {
+    pub journal: Journal,
+    pub calls: Calls,
+}
+
+impl Reading {
+    /// A call with all that was journaled about it; `None` where there is none.
+    ///
+    /// # Errors
+    /// The database, or a row that does not read back.
+    pub async fn call(&self, call_id: &str) -> DbResult<Option<(Call, Vec<Record>)>> {
+        let Some(call) = self.calls.get(call_id).await? else { return Ok(None) };
+        let records = self.journal.history(&call_key(call_id), call.last_seq).await?;
+        Ok(Some((call, records)))
+    }
 }
 
 /// Why the parts could not be put together.
@@ -116,6 +139,7 @@ impl App {
             return Err(guard::no_journal(&config));
         }
         Ok(Self {
+            reading: Reading { journal: journal.for_reading(), calls: calls.for_reading() },
             calls,
             access: Access::new(db.clone(), journal.clone(), clock.clone()),
             store,
@@ -161,7 +185,7 @@ impl App {
     /// Where exports take their calls from.
     #[must_use]
     pub fn export_source(&self) -> export::Source {
-        export::Source { calls: self.calls.clone(), search: self.search.clone(), context: self.query_context() }
+        export::Source { calls: self.reading.calls.clone(), search: self.search.clone(), context: self.query_context() }
     }
 
     /// The address under which people reach the archive, without a slash at its end.
@@ -198,5 +222,6 @@ pub async fn open_db(config: &Config) -> Result<Db, OpenError> {
         let unopenable = |source| OpenError::Unopenable { path: path.display().to_string(), source };
         return Db::open_sqlite(&path).await.map_err(unopenable);
     }
-    Ok(Db::open_postgres(config.database.url.expose()).await?)
+    let replica = config.database.replica_url.expose();
+    Ok(Db::open_postgres(config.database.url.expose(), (!replica.is_empty()).then_some(replica)).await?)
 }

@@ -57,6 +57,7 @@ pub async fn supervise<F: Future<Output = ()>>(
     cancel: CancellationToken,
     mut start: impl FnMut() -> F,
 ) {
+    metrics::counter!("callvault_worker_restarts_total", "worker" => worker).increment(0);
     let mut pause = FIRST_PAUSE;
     loop {
         let started = Instant::now();

@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::TokenError;
 use crate::app::{App, OpenError};
-use crate::archiver::{Analyser, Archive, ArchiveError, Gate, Spool, Worker};
+use crate::archiver::{Analyser, Archive, ArchiveError, Gate, SecondLook, Spool, Worker};
 use crate::config::ConfigError;
-use crate::db::{Error as DbError, Growth};
+use crate::db::{Error as DbError, Growth, Sight};
 use crate::fault;
 use crate::flags::Evaluator;
 use crate::health::{Health, supervise};
@@ -121,6 +121,8 @@ impl Crew {
 struct Workers {
     archiver: Arc<Worker>,
     analyser: Arc<Analyser>,
+    /// Only where the store keeps versions.
+    second_look: Option<Arc<SecondLook>>,
     evaluator: Arc<Evaluator>,
     follower: Arc<Follower>,
 }
@@ -148,8 +150,9 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
     });
     let archiver = Arc::new(Worker::new(Arc::clone(&archive), node.clone())?);
     Ok(Workers {
-        analyser: Arc::new(Analyser::new(archive, node.clone(), archiver.rush())),
+        analyser: Arc::new(Analyser::new(Arc::clone(&archive), node.clone(), archiver.rush())),
         archiver,
+        second_look: app.store.is_remote().then(|| Arc::new(SecondLook::new(archive, node.clone()))),
         evaluator: Arc::new(Evaluator {
             db: app.db.clone(),
             journal: app.journal.clone(),
@@ -161,8 +164,8 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
             node,
         }),
         follower: Arc::new(Follower {
-            journal: app.journal.clone(),
-            calls: app.calls.clone(),
+            journal: app.reading.journal.clone(),
+            calls: app.reading.calls.clone(),
             handle: app.search.clone(),
             region: app.config.region.clone(),
         }),
@@ -171,10 +174,13 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
 
 impl Workers {
     fn start(self, app: &App, crew: &Crew) {
-        let Self { archiver, analyser, evaluator, follower } = self;
+        let Self { archiver, analyser, second_look, evaluator, follower } = self;
         if app.config.roles.archiver {
             crew.add("archiver", move |stop| Arc::clone(&archiver).run(stop));
             crew.add("analyser", move |stop| Arc::clone(&analyser).run(stop));
+            if let Some(look) = second_look {
+                crew.add("second look", move |stop| Arc::clone(&look).run(stop));
+            }
             crew.add("flagger", move |stop| Arc::clone(&evaluator).run(stop));
         }
         if app.config.roles.web {
@@ -210,6 +216,10 @@ fn start_upkeep(app: &Arc<App>, metrics: &PrometheusHandle, crew: &Crew) {
     crew.add("listener", move |stop| hear_of_other_writers(Arc::clone(&looked_at), stop));
     crew.add("log shortener", move |stop| shorten_log(Arc::clone(&written), stop));
     crew.add("metrics", move |stop| keep_metrics_small(metrics.clone(), stop));
+    if app.db.has_replica() {
+        let replicated = Arc::clone(app);
+        crew.add("replica watcher", move |stop| watch_replica(Arc::clone(&replicated), stop));
+    }
     if app.store.is_remote() {
         let tidied = Arc::clone(app);
         crew.add("store tidier", move |stop| tidy_store(Arc::clone(&tidied), stop));
@@ -232,6 +242,38 @@ async fn shorten_log(app: Arc<App>, shutdown: CancellationToken) {
             tracing::warn!(%error, "the database's log can't be shortened at the moment");
         }
         (until, at) = (size, Instant::now());
+    }
+}
+
+/// Looks whether the replica may be asked: what reads asks the primary until this says so.
+async fn watch_replica(app: Arc<App>, shutdown: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(2);
+    const PART: &str = "replica";
+    metrics::gauge!("callvault_replica_up").set(0.0);
+    while let Some(sight) = app.db.look_at_replica().await {
+        match sight {
+            Sight::Follows { behind } => {
+                metrics::gauge!("callvault_replica_up").set(1.0);
+                metrics::gauge!("callvault_replica_behind_entries").set(behind as f64);
+                if behind > Sight::NOTABLY_BEHIND {
+                    app.health.report(PART, format!("it is {behind} entries behind: searches find older states"));
+                } else {
+                    app.health.clear(PART);
+                }
+            }
+            Sight::Unsure { asked: true } => {
+                metrics::gauge!("callvault_replica_up").set(1.0);
+                app.health.clear(PART);
+            }
+            Sight::Unsure { asked: false } => {}
+            Sight::Away(why) | Sight::Unfit(why) => {
+                metrics::gauge!("callvault_replica_up").set(0.0);
+                app.health.report(PART, why);
+            }
+        }
+        if tokio::time::timeout(EVERY, shutdown.cancelled()).await.is_ok() {
+            return;
+        }
     }
 }
 

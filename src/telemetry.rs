@@ -11,6 +11,8 @@ use tracing_subscriber::EnvFilter;
 const SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 /// Upper bounds of batch sizes.
 const ENTRIES: [f64; 7] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+/// The route whose every request may be a call.
+const WEBHOOKS: &str = "/webhooks/doubletick";
 
 /// Starts logging; `RUST_LOG` chooses what, else `default`. Only the first call has an effect.
 pub fn start_logging(default: &str) {
@@ -46,7 +48,30 @@ pub fn start_metrics() -> Result<PrometheusHandle, BuildError> {
     // Several servers in one process (tests) share the first recorder.
     let _ = metrics::set_global_recorder(recorder);
     describe();
+    begin();
     Ok(handle)
+}
+
+/// Every counter from 0 on, and the times of webhooks: who looks at how much something grew sees the first of it only after
+/// a 0. The restarts of a worker begin where it is supervised.
+fn begin() {
+    for outcome in ["accepted", "quarantined", "spooled"] {
+        metrics::counter!("callvault_webhooks_total", "outcome" => outcome).increment(0);
+    }
+    for outcome in ["archived", "failed"] {
+        metrics::counter!("callvault_recordings_total", "outcome" => outcome).increment(0);
+    }
+    for found in ["before", "after"] {
+        metrics::counter!("callvault_store_foreign_total", "found" => found).increment(0);
+    }
+    metrics::counter!("callvault_webhooks_pushed_back_total").increment(0);
+    metrics::counter!("callvault_webhook_spool_damaged_total").increment(0);
+    metrics::counter!("callvault_fetch_retries_total").increment(0);
+    metrics::counter!("callvault_panics_total").increment(0);
+    for class in ["2xx", "4xx", "5xx"] {
+        // A histogram is there once it is asked for.
+        let _ = metrics::histogram!("callvault_http_seconds", "route" => WEBHOOKS, "status" => class);
+    }
 }
 
 fn describe() {
@@ -56,19 +81,46 @@ fn describe() {
         "callvault_webhooks_pushed_back_total",
         "Webhooks answered 503 because they could not be journaled."
     );
+    describe_counter!(
+        "callvault_webhook_spool_damaged_total",
+        "Lines of the webhook spool that do not read back: webhooks that were acknowledged and are not in the journal."
+    );
     describe_counter!("callvault_recordings_total", "Recordings settled, by outcome.");
+    describe_counter!(
+        "callvault_store_foreign_total",
+        "Objects that somebody else put at a key of a recording: before it was archived there, or after."
+    );
     describe_counter!("callvault_fetch_retries_total", "Fetches that will be tried again.");
     describe_counter!("callvault_panics_total", "Panics anywhere in the program: faults of its own.");
     describe_counter!("callvault_worker_restarts_total", "Workers that panicked and were started again.");
-    describe_gauge!("callvault_degraded", "1 while a part is not well; /readyz says why.");
     describe_histogram!("callvault_journal_batch_entries", "Entries committed in one transaction.");
     describe_histogram!("callvault_http_seconds", "Time to answer, by route and status class.");
+    describe_gauge!("callvault_degraded", "1 while a part is not well; /readyz says why.");
     describe_gauge!("callvault_journal_entries", "Size of the journal.");
     describe_gauge!("callvault_journal_waiting", "Appends that wait for the writer.");
     describe_gauge!("callvault_search_cursor", "Journal entry that the search index reads next.");
+    describe_gauge!("callvault_search_behind_entries", "Journal entries that the search index has not taken in yet.");
+    describe_gauge!("callvault_calls", "Calls that the search knows.");
+    describe_gauge!("callvault_recordings", "Calls by the state of their recording, as the search knows them.");
+    describe_gauge!("callvault_flags_open", "Calls with an open flag, by rule, as the search knows them.");
     describe_gauge!("callvault_recordings_pending", "Recordings that are announced and not archived.");
+    describe_gauge!(
+        "callvault_recordings_oldest_pending_seconds",
+        "For how long the recording that waits longest has been known and not archived; 0 where none waits."
+    );
     describe_gauge!("callvault_recordings_unanalysed", "Recordings that are archived and not analysed.");
-    describe_gauge!("callvault_calls", "Calls known.");
     describe_gauge!("callvault_damaged_rows", "Stored rows that make no sense and are left out until they are mended.");
+    describe_gauge!("callvault_store_up", "1 while the object store answers.");
+    describe_gauge!("callvault_replica_up", "1 while the database's replica is asked for searches.");
+    describe_gauge!("callvault_replica_behind_entries", "Journal entries that the replica has not taken in yet.");
     describe_gauge!("callvault_spool_bytes", "Bytes of recordings on their way into the store.");
+    describe_gauge!("callvault_spool_limit_bytes", "Room for them; when it is taken, nothing more is fetched.");
+    describe_gauge!("callvault_webhook_spool_events", "Webhooks that wait on this node's disk to be journaled.");
+    describe_gauge!("callvault_webhook_spool_bytes", "Bytes of webhooks that wait.");
+    describe_gauge!("callvault_webhook_spool_limit_bytes", "Room for them; when it is taken, webhooks are refused.");
+    describe_gauge!(
+        "callvault_verify_last_success_seconds",
+        "When callvault verify last found no damage here, in Unix time; 0 where it never did."
+    );
+    describe_gauge!("callvault_verify_damages", "What the last callvault verify here found damaged.");
 }

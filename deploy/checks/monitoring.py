@@ -118,10 +118,21 @@ def check_dashboard(path: pathlib.Path, known: dict[str, set[str]]) -> set[str]:
     return used
 
 
+def check_beginnings(source: pathlib.Path, metrics: dict[str, tuple[str, set[str]]]) -> None:
+    """A counter that appears with its first event hides it from rate() and increase()."""
+    text = "\n".join(file.read_text() for file in source.rglob("*.rs"))
+    for name in (name for name, (kind, _) in metrics.items() if kind == "counter"):
+        begins = re.search(rf'metrics::counter!\("{name}"[^;]*\)\.increment\(0\);', text)
+        expect(begins, f"{name} does not begin at 0")
+    for name in metrics:
+        expect(re.search(rf'describe_\w+!\(\s*"{name}"', text), f"{name} does not say what it is")
+
+
 def main() -> None:
     source, folder, dashboard = map(pathlib.Path, sys.argv[1:4])
     metrics = exported(source)
     known = series(metrics)
+    check_beginnings(source, metrics)
     in_rules = check_rules(folder, known)
     shown = check_dashboard(dashboard, known)
     for name in metrics:

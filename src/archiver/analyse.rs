@@ -99,7 +99,8 @@ impl Analyser {
         troubled: &mut BTreeSet<(String, String)>,
         cancel: &CancellationToken,
     ) -> Result<bool, ArchiveError> {
-        if !turn.is_mine().await? {
+        // Of a store that is away everybody knows already.
+        if !turn.is_mine().await? || !self.archive.gate.is_open() {
             return Ok(false);
         }
         let mut chosen = None;

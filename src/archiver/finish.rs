@@ -15,7 +15,10 @@ use crate::calls::records::{ArchiveReceipt, AudioRecord, Intent};
 use crate::fault;
 use crate::intake::call_key;
 use crate::journal::{Body, Kind, NewEntry};
-use crate::objects::{Content, ObjectInfo, ObjectKey};
+use crate::objects::{Content, ObjectInfo, ObjectKey, StoreError};
+
+/// So many keys of a recording may be taken before it is given up: whoever goes on so far does it on purpose.
+const PLACES: usize = 8;
 
 impl Archive {
     /// Brings a recording from the spool or from an interrupted run to its receipt.
@@ -25,6 +28,7 @@ impl Archive {
         if self.finish_as_twin(job, facts, &sha256).await? {
             return Ok(());
         }
+        let resumed = facts.recordings.get(&job.source).is_some_and(|recording| recording.intent.is_some());
         let intents = facts.recordings.values().filter_map(|recording| recording.intent.as_ref());
         let mut known = intents.map(|(_, intent)| intent).filter(|intent| intent.sha256 == sha256);
         let intent = match known.clone().find(|intent| intent.source == job.source).or_else(|| known.next()) {
@@ -38,30 +42,65 @@ impl Archive {
             None => self.intend(job, facts, &staged).await?,
         };
         fault::point("archiver.intended");
-        let content = Content::File { path: staged.path.clone(), size: staged.size, sha256: staged.sha256 };
-        let key = ObjectKey::Journaled(intent.object_key.clone());
-        let stored = self.ask_store(self.store.put_new(&key, content, intent.retain_until)).await?;
-        fault::point("archiver.stored");
-        self.seal(job, &intent, stored).await
+        self.keep(job, intent, &staged, resumed).await
+    }
+
+    /// Stores what is staged. Where somebody put other bytes at its key before us, it is kept beside them.
+    async fn keep(&self, job: &Job, intent: Intent, staged: &Staged, resumed: bool) -> Result<(), ArchiveError> {
+        let mut intent = intent;
+        for _ in 0..PLACES {
+            let content = Content::File { path: staged.path.clone(), size: staged.size, sha256: staged.sha256 };
+            let key = ObjectKey::Journaled(intent.object_key.clone());
+            match self.ask_store(self.store.put_new(&key, content, intent.retain_until)).await {
+                Err(ArchiveError::Store(StoreError::Conflict(taken))) => {
+                    intent = self.intend_beside(job, intent, &taken).await?;
+                }
+                stored => {
+                    fault::point("archiver.stored");
+                    return self.seal(job, intent, stored?, resumed).await;
+                }
+            }
+        }
+        Err(StoreError::Conflict(intent.object_key).into())
+    }
+
+    /// Intends another key for what can't be stored at the one that is taken.
+    async fn intend_beside(&self, job: &Job, intent: Intent, taken: &str) -> Result<Intent, ArchiveError> {
+        metrics::counter!("callvault_store_foreign_total", "found" => "before").increment(1);
+        tracing::error!(
+            key = taken,
+            "somebody put other bytes at a key of ours; what belongs there is kept beside them"
+        );
+        let next = |key: &String| if key == taken { ObjectKey::beside(key) } else { key.clone() };
+        let (object_key, vcon_key) = (next(&intent.object_key), next(&intent.vcon_key));
+        let beside = Intent { object_key, vcon_key, ..intent };
+        self.journal_json(Kind::RecordingIntended, &job.call_id, &beside).await?;
+        Ok(beside)
     }
 
     /// Where another address led to the same bytes, they are kept already, with their call record: only the receipt is
     /// missing. `false` where there is no such recording.
     pub(super) async fn finish_as_twin(&self, job: &Job, facts: &Facts, sha256: &str) -> Result<bool, ArchiveError> {
         let Some(twin) = twin(facts, sha256) else { return Ok(false) };
-        let receipt = ArchiveReceipt { source: job.source.clone(), attempts: job.attempts + 1, ..twin.clone() };
+        let receipt =
+            ArchiveReceipt { source: job.source.clone(), attempts: job.attempts + 1, resumed: false, ..twin.clone() };
         self.journal_json(Kind::RecordingArchived, &job.call_id, &receipt).await?;
         Ok(true)
     }
 
-    /// The last two steps: the call record beside the recording, and the receipt.
-    pub(super) async fn seal(&self, job: &Job, intent: &Intent, stored: ObjectInfo) -> Result<(), ArchiveError> {
+    /// The last two steps: the call record beside the recording, and the receipt. `resumed` where an earlier attempt may have
+    /// got as far as the store.
+    pub(super) async fn seal(
+        &self,
+        job: &Job,
+        intent: Intent,
+        stored: ObjectInfo,
+        resumed: bool,
+    ) -> Result<(), ArchiveError> {
         let events = self.journal.about(&call_key(&intent.call_id), intent.last_seq).await?;
-        let record = vcon::build(intent, &events)?;
+        let record = Bytes::from(vcon::build(&intent, &events)?);
         let vcon_sha256 = hex::encode(Sha256::digest(&record));
-        let record = Content::Bytes(Bytes::from(record));
-        let key = ObjectKey::Journaled(intent.vcon_key.clone());
-        let record = self.ask_store(self.store.put_new(&key, record, intent.retain_until)).await?;
+        let (record, intent) = self.keep_record(job, intent, record).await?;
         fault::point("archiver.record_stored");
         let receipt = ArchiveReceipt {
             call_id: intent.call_id.clone(),
@@ -78,8 +117,37 @@ impl Archive {
             vcon_version: record.version,
             vcon_sha256,
             attempts: job.attempts + 1,
+            resumed: self.store.is_remote() && (resumed || stored.others + record.others > 0),
         };
-        self.journal_json(Kind::RecordingArchived, &intent.call_id, &receipt).await
+        self.journal_json(Kind::RecordingArchived, &intent.call_id, &receipt).await?;
+        // Where it can't be seen now, the second look does it.
+        if receipt.resumed
+            && let Err(error) = self.look_for_others(&receipt).await
+        {
+            tracing::warn!(%error, call_id = intent.call_id, "second versions could not be looked for yet");
+        }
+        Ok(())
+    }
+
+    /// Stores the call record as [`keep`](Self::keep) does the recording; what it says does not depend on its key.
+    async fn keep_record(
+        &self,
+        job: &Job,
+        intent: Intent,
+        record: Bytes,
+    ) -> Result<(ObjectInfo, Intent), ArchiveError> {
+        let mut intent = intent;
+        for _ in 0..PLACES {
+            let key = ObjectKey::Journaled(intent.vcon_key.clone());
+            let content = Content::Bytes(record.clone());
+            match self.ask_store(self.store.put_new(&key, content, intent.retain_until)).await {
+                Err(ArchiveError::Store(StoreError::Conflict(taken))) => {
+                    intent = self.intend_beside(job, intent, &taken).await?;
+                }
+                stored => return Ok((stored?, intent)),
+            }
+        }
+        Err(StoreError::Conflict(intent.vcon_key).into())
     }
 
     async fn intend(&self, job: &Job, facts: &Facts, staged: &Staged) -> Result<Intent, ArchiveError> {

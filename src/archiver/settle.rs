@@ -127,6 +127,9 @@ impl Worker {
             tracing::error!(%error, call_id = job.call_id, "a lease could not be given back; it is freed in a moment");
             self.leftovers.store(true, Ordering::Relaxed);
         }
+        if away {
+            self.waits_for_store.store(true, Ordering::Relaxed);
+        }
     }
 
     /// A recording that makes the program panic is one that can't be fetched yet; another version may be able to.

@@ -29,7 +29,10 @@ impl Spool {
     /// The folder can't be made.
     pub fn open(folder: &Path, max_bytes: u64) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.into(), max_bytes, used: Arc::default(), resting: Arc::default() })
+        metrics::gauge!("callvault_spool_limit_bytes").set(max_bytes as f64);
+        let this = Self { folder: folder.into(), max_bytes, used: Arc::default(), resting: Arc::default() };
+        this.tell();
+        Ok(this)
     }
 
     /// Makes the folder again where somebody removed it: nothing in it was ever more than on its way.

@@ -40,6 +40,8 @@ pub(super) const BACK_OFF: Duration = Duration::from_secs(5);
 
 /// Leftovers are looked for this often also where nothing failed: a queue that lacks a row lacks a recording.
 const LOOK_ROUND: Duration = Duration::from_secs(600);
+/// The same where files wait in the spool for work that another node may have finished.
+const LOOK_SOON: Duration = Duration::from_secs(60);
 
 /// How long a recording may be leased on a database that several nodes share, or one has for itself.
 #[must_use]
@@ -56,6 +58,10 @@ pub struct Worker {
     turn: AtomicU64,
     /// Something failed after which leases, work or files may be left that nobody works on.
     pub(super) leftovers: AtomicBool,
+    /// The spool has files that nobody here works on, but somebody may come back to.
+    waiting_files: AtomicBool,
+    /// Something was put by because the store was away.
+    pub(super) waits_for_store: AtomicBool,
 }
 
 /// The part of the archive's health that is the queue's.
@@ -83,8 +89,8 @@ impl Worker {
     pub fn new(archive: Arc<Archive>, node: Node) -> reqwest::Result<Self> {
         let fetcher = Arc::new(Fetcher::new(&archive.settings, archive.clock.clone())?);
         let places = Places::new(archive.settings.concurrency);
-        let (turn, leftovers) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { archive, fetcher, node, places, turn, leftovers })
+        let [leftovers, waiting_files, waits_for_store] = [false; 3].map(AtomicBool::new);
+        Ok(Self { archive, fetcher, node, places, turn: AtomicU64::new(0), leftovers, waiting_files, waits_for_store })
     }
 
     /// What tells others how much this one has to do.
@@ -114,15 +120,20 @@ impl Worker {
         let files = |(call_seq, source): &(i64, String)| spool.files_of(*call_seq, source);
         let wanted: BTreeSet<PathBuf> =
             work::sources_under_way(&self.archive.db).await?.iter().flat_map(files).collect();
-        let mut removed = 0;
+        let (mut removed, mut waiting) = (0, false);
         for file in spool.files()? {
             // A folder is nothing of ours: a file system's lost+found, where the spool is one of its own.
-            if !wanted.contains(&file) && !self.places.uses(spool, &file) && !std::fs::symlink_metadata(&file)?.is_dir()
-            {
-                remove(&file).await?;
-                removed += 1;
+            if self.places.uses(spool, &file) || std::fs::symlink_metadata(&file)?.is_dir() {
+                continue;
             }
+            if wanted.contains(&file) {
+                waiting = true;
+                continue;
+            }
+            remove(&file).await?;
+            removed += 1;
         }
+        self.waiting_files.store(waiting && self.archive.db.is_shared(), Ordering::Relaxed);
         if freed > 0 || removed > 0 {
             tracing::info!(leases = freed, files = removed, "taken up after an interruption");
         }
@@ -142,7 +153,8 @@ impl Worker {
         let mut looked = Instant::now();
         self.leftovers.store(true, Ordering::Relaxed);
         loop {
-            if looked.elapsed() >= LOOK_ROUND {
+            let round = if self.waiting_files.load(Ordering::Relaxed) { LOOK_SOON } else { LOOK_ROUND };
+            if looked.elapsed() >= round {
                 looked = Instant::now();
                 self.leftovers.store(true, Ordering::Relaxed);
             }
@@ -172,7 +184,8 @@ impl Worker {
         tasks.close();
         tasks.wait().await;
         // What went wrong a moment ago is tidied up before the end, not only at the next start.
-        if self.leftovers.swap(false, Ordering::Relaxed)
+        let waiting = self.waiting_files.load(Ordering::Relaxed);
+        if (self.leftovers.swap(false, Ordering::Relaxed) || waiting)
             && let Err(error) = self.recover().await
         {
             tracing::warn!(%error, "what was interrupted could not be tidied up; the next start does it");
@@ -192,21 +205,21 @@ impl Worker {
 
     /// While the store is away, somebody has to ask for it; what waits for it is taken up as soon as it is back.
     async fn await_store(&self) {
-        let mut away = false;
         loop {
             tokio::time::sleep(ASKED_EVERY).await;
             if !self.archive.gate.is_open() {
-                away = true;
+                self.waits_for_store.store(true, Ordering::Relaxed);
                 self.archive.ask_for_nothing().await;
             }
-            if !away || !self.archive.gate.is_open() {
+            // It may have been away for a moment only, between two looks: what was put by meanwhile waits all the same.
+            if !self.archive.gate.is_open() || !self.waits_for_store.swap(false, Ordering::Relaxed) {
                 continue;
             }
-            away = false;
             self.archive.spool.forget_measure();
             self.archive.health.clear(PART);
             if let Err(error) = work::hurry_held(&self.archive.db, self.node.name()).await {
-                tracing::warn!(%error, "what waited for the store could not be hurried; it comes by itself");
+                tracing::warn!(%error, "what waited for the store could not be hurried; trying again");
+                self.waits_for_store.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -346,7 +359,7 @@ impl Worker {
                 other => other?,
             };
             if let Some(stored) = stored {
-                archive.seal(job, intent, stored).await?;
+                archive.seal(job, intent.clone(), stored, true).await?;
                 return Ok(Outcome::Archived);
             }
             let staged = restage(&path, &archive.spool).await?;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::records::{AnalysisRecord, ArchiveReceipt, FailureRecord, FlagRecord, Intent, RetryRecord};
+use super::records::{AnalysisRecord, ArchiveReceipt, DuplicateRecord, FailureRecord, FlagRecord, Intent, RetryRecord};
 use super::stated::{Field, Stated, Value, Values};
 use crate::intake::{self, CallEvent, CallFields, Event, Status};
 use crate::journal::{Entry, Kind};
@@ -74,6 +74,9 @@ pub struct Facts {
     pub recordings: BTreeMap<String, RecordingFacts>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub flags: BTreeMap<String, FlagFacts>,
+    /// Further versions of what is kept, each a key and a version.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub duplicates: BTreeSet<(String, String)>,
 }
 
 impl Facts {
@@ -207,6 +210,10 @@ impl Facts {
                 let analysis: AnalysisRecord = read(entry, body)?;
                 let recording = self.recording(entry, &analysis.source)?;
                 keep_latest(&mut recording.analysis, (seq, analysis.silent_share), |(seq, _)| *seq);
+            }
+            Kind::RecordingDuplicated => {
+                let duplicate: DuplicateRecord = read(entry, body)?;
+                self.duplicates.insert((duplicate.object_key, duplicate.version));
             }
             Kind::FlagRaised | Kind::FlagResolved => {
                 let flag: FlagRecord = read(entry, body)?;

@@ -20,6 +20,6 @@ pub use damaged::{DamagedRow, DamagedRows, Skipped};
 pub use due::{Lane, host_of, mend_queue};
 pub use facts::{Facts, FlagFacts, FoldError, RecordingFacts};
 pub use project::{CallProjection, Columns, RecordingRow};
-pub use read::{AS_STORED, Calls, Readable, StoredCall, Subjects, Work};
+pub use read::{AS_STORED, Calls, Readable, StoredCall, Stretch, Subjects, Work};
 pub use stated::{Field, Stated, Value, Values};
 pub use view::{Call, Customer, FlagView, RecordingState, RecordingView};

@@ -1,6 +1,6 @@
 //! The tables `calls` and `recordings`: nothing but what follows from entries, kept in the appending transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::due::{self, Touched};
 use super::facts::Facts;
 use super::recent::{Folded, RecentCalls};
+use super::records::ArchiveReceipt;
 use super::view::RecordingState;
 use crate::db::ColumnType::{self, Bool, Int, Text};
 use crate::db::{Arg, Ask, Error, Result, Row, Rows, Tx};
@@ -38,6 +39,25 @@ impl Projection for CallProjection {
         let subjects: BTreeSet<&String> = entries.iter().filter(of_call).filter_map(|e| e.subject.as_ref()).collect();
         let keys = subjects.into_iter().map(|subject| Arg::from(subject.as_str())).collect();
         Some(Ask::ByKeys { head: "select subject, facts from calls where subject", keys })
+    }
+
+    /// Of a recording the first receipt stands. Where a node was out of reach for so long that another took its work over,
+    /// both may come with one.
+    fn said_before(&self, known: &[Row], entries: &[NewEntry]) -> HashMap<usize, u64> {
+        let mut receipts =
+            entries.iter().enumerate().filter(|(_, entry)| entry.kind == Kind::RecordingArchived).peekable();
+        if receipts.peek().is_none() {
+            return HashMap::new();
+        }
+        let subject = |row| Row::text(row, "subject").ok().map(|subject| (subject, row));
+        let calls: HashMap<String, &Row> = known.iter().filter_map(subject).collect();
+        let first = |(place, entry): (usize, &NewEntry)| {
+            let facts = parse(calls.get(entry.subject.as_ref()?)?).ok()?;
+            let receipt: ArchiveReceipt = serde_json::from_slice(&entry.body.bytes).ok()?;
+            let (seq, ..) = facts.recordings.get(&receipt.source)?.receipt.as_ref()?;
+            Some((place, *seq))
+        };
+        receipts.filter_map(first).collect()
     }
 
     async fn apply(&self, tx: &mut Tx, known: Vec<Row>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {

@@ -1,6 +1,6 @@
 //! Reading calls back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::damaged::{DamagedRow, DamagedRows};
@@ -8,7 +8,7 @@ use super::facts::Facts;
 use super::project::{CallProjection, Columns, RecordingRow, parse};
 use super::recent::RecentCalls;
 use super::view::{Call, RecordingState, RecordingView};
-use crate::db::{Arg, Db, Result, Row, Sql, ascending, text_safe};
+use crate::db::{Arg, Db, Error, Result, Row, Sql, ascending, text_safe};
 use crate::intake::{call_key, is_call_subject};
 use crate::journal::{Kind, Step};
 
@@ -18,6 +18,8 @@ pub struct Calls {
     db: Db,
     damaged: DamagedRows,
     recent: RecentCalls,
+    /// In a handle that reads from a replica: for what that does not know yet.
+    latest: Option<Arc<Calls>>,
 }
 
 /// Calls by their keys, each with the last entry that speaks of it; [`AS_STORED`] for one that has to be read back.
@@ -32,6 +34,15 @@ pub struct Readable {
     pub facts: Vec<Arc<Facts>>,
     /// The keys of the calls whose rows do not read back: to be asked for again later.
     pub skipped: Vec<String>,
+}
+
+/// Calls in the order of their numbers, as one server had them in one moment.
+pub struct Stretch {
+    /// The number of the last; `None` at the end.
+    pub last: Option<i64>,
+    pub readable: Readable,
+    /// The journal's size in that moment: what lies before it is taken in.
+    pub size: u64,
 }
 
 /// A row of `calls` as it is stored, unchecked: for verification.
@@ -51,7 +62,15 @@ pub struct Work {
 impl Calls {
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db, damaged: DamagedRows::default(), recent: RecentCalls::default() }
+        Self { db, damaged: DamagedRows::default(), recent: RecentCalls::default(), latest: None }
+    }
+
+    /// The same calls, read from a replica, where there is one. They may be a moment older; none is missing.
+    #[must_use]
+    pub fn for_reading(&self) -> Self {
+        let db = self.db.for_reading();
+        let latest = db.may_be_behind().then(|| Arc::new(self.clone()));
+        Self { db, latest, ..self.clone() }
     }
 
     /// What keeps the tables that are read here.
@@ -103,6 +122,15 @@ impl Calls {
             }
         }
         let mut readable = self.facts_of(&others).await?;
+        if let Some(latest) = &self.latest {
+            let key = |facts: &Arc<Facts>| call_key(&facts.call_id);
+            readable.facts.retain(|facts| wanted.get(&key(facts)).is_some_and(|seq| facts.last_seq >= *seq));
+            let known: HashSet<String> = readable.facts.iter().map(key).collect();
+            others.retain(|subject| !known.contains(subject));
+            let fresh = latest.facts_of(&others).await?;
+            readable.facts.extend(fresh.facts);
+            readable.skipped = fresh.skipped;
+        }
         readable.facts.extend(found);
         Ok(readable)
     }
@@ -155,12 +183,21 @@ impl Calls {
     /// # Errors
     /// As [`Calls::facts`].
     pub async fn get_many(&self, call_ids: &[String]) -> Result<Vec<Call>> {
+        let mut calls: HashMap<String, Call> = HashMap::with_capacity(call_ids.len());
+        let mut others = call_ids.to_vec();
+        for reader in std::iter::once(self).chain(self.latest.as_deref()) {
+            if !others.is_empty() {
+                calls.extend(reader.those_of(&others).await?.into_iter().map(|call| (call.call_id.clone(), call)));
+                others.retain(|id| !calls.contains_key(id));
+            }
+        }
+        Ok(call_ids.iter().filter_map(|id| calls.remove(id)).collect())
+    }
+
+    async fn those_of(&self, call_ids: &[String]) -> Result<Vec<Call>> {
         let keys: Vec<Arg> = call_ids.iter().map(|id| Arg::from(call_key(&text_safe(id)))).collect();
         let rows = self.db.fetch_in("select facts from calls where subject", &keys).await?;
-        let facts: Vec<Facts> = rows.iter().map(parse).collect::<Result<_>>()?;
-        let mut calls: HashMap<String, Call> =
-            self.with_work(&facts).await?.into_iter().map(|call| (call.call_id.clone(), call)).collect();
-        Ok(call_ids.iter().filter_map(|id| calls.remove(id)).collect())
+        self.with_work(&rows.iter().map(parse).collect::<Result<Vec<_>>>()?).await
     }
 
     /// Calls in progress, oldest first, at most `limit`.
@@ -190,16 +227,23 @@ impl Calls {
         Ok(self.readable(&rows).facts)
     }
 
-    /// Up to `limit` calls after a sequence number, in order, with the number to go on after; `None` at the end.
+    /// Up to `limit` calls after a sequence number, in order.
     ///
     /// # Errors
     /// As [`Calls::facts_of`].
-    pub async fn facts_after(&self, after: i64, limit: u64) -> Result<Option<(i64, Readable)>> {
-        let sql = "select first_seq, subject, facts from calls where first_seq > $1 order by first_seq limit $2";
-        let rows = self.db.fetch_all(sql, &[Arg::Int(after), Arg::Int(limit.cast_signed())]).await?;
+    pub async fn facts_after(&self, after: i64, limit: u64) -> Result<Stretch> {
+        // One statement, and so one moment; a row without a call where there are no more.
+        let sql = "select h.size as size, c.first_seq as first_seq, c.subject as subject, c.facts as facts from journal_head h
+            left join (select first_seq, subject, facts from calls where first_seq > $1 order by first_seq limit $2) c on 1 = 1
+            where h.id = 1 order by c.first_seq";
+        let mut rows = self.db.fetch_all(sql, &[Arg::Int(after), Arg::Int(limit.cast_signed())]).await?;
+        let Some(last) = rows.last() else { return Err(Error::Damaged("the journal's head row is missing".into())) };
+        let (last, size) = (last.opt_int("first_seq")?, last.int("size")?.cast_unsigned());
+        if last.is_none() {
+            rows.clear();
+        }
         ascending(&rows, "first_seq", after.saturating_add(1))?;
-        let Some(last) = rows.last() else { return Ok(None) };
-        Ok(Some((last.int("first_seq")?, self.readable(&rows))))
+        Ok(Stretch { last, readable: self.readable(&rows), size })
     }
 
     /// Up to `limit` rows of `calls` from a sequence number on, as they are stored.
@@ -249,6 +293,20 @@ impl Calls {
         let row = self.db.fetch_one(sql, &[]).await?;
         let number = |name: &str| row.int(name).map(i64::cast_unsigned);
         Ok((number("calls")?, number("recordings")?, number("archived")?))
+    }
+
+    /// When the recording that is awaited longest became known, in microseconds; `None` where none is awaited. Of many
+    /// that wait only those of the earliest calls are looked at.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn awaited_since(&self) -> Result<Option<i64>> {
+        const EARLIEST: i64 = 200;
+        let sql = "select c.subject, c.facts from recordings r join calls c on c.first_seq = r.call_seq
+                   where r.state = 'pending' order by r.call_seq limit $1";
+        let facts = self.readable(&self.db.fetch_all(sql, &[Arg::Int(EARLIEST)]).await?).facts;
+        let recordings = facts.iter().flat_map(|facts| facts.recordings.values());
+        Ok(recordings.filter(|r| r.state() == RecordingState::Pending).map(|r| r.received).min())
     }
 
     async fn with_work(&self, facts: &[Facts]) -> Result<Vec<Call>> {

@@ -64,6 +64,10 @@ pub struct ArchiveReceipt {
     pub vcon_sha256: String,
     /// How many fetches it took.
     pub attempts: u64,
+    /// An attempt before this one was cut off on its way to the store: what it sent may still come to light there, as
+    /// another version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
 }
 
 /// `recording.failed`: the URL was refused, or the archive gave up.
@@ -98,6 +102,17 @@ pub struct AnalysisRecord {
     /// Why it could not be decoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
+}
+
+/// `recording.duplicated`: the store has another version of an object that is kept, with the same bytes, which an attempt
+/// that was cut off left there. It stays for as long as the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DuplicateRecord {
+    pub call_id: String,
+    pub object_key: String,
+    pub version: String,
+    pub sha256: String,
+    pub retain_until: Timestamp,
 }
 
 /// `flag.raised` and `flag.resolved`: the rule with all that the decision rested on.

@@ -26,6 +26,9 @@ pub enum RecordingState {
 }
 
 impl RecordingState {
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Pending, Self::Archived, Self::Failed, Self::Missing, Self::Destroyed];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -125,6 +128,9 @@ pub struct Call {
     pub flags: Vec<FlagView>,
     /// Names of the legal holds on it.
     pub holds: Vec<String>,
+    /// The last entry that it takes in; not shown.
+    #[serde(skip)]
+    pub last_seq: u64,
 }
 
 impl Facts {
@@ -167,6 +173,7 @@ impl Facts {
             recordings,
             flags: self.flags.iter().filter_map(|(rule, flag)| flag.view(rule)).collect(),
             holds: Vec::new(),
+            last_seq: self.last_seq,
         }
     }
 

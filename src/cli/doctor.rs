@@ -5,7 +5,7 @@ use crate::access::Role;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::Complaint;
+use crate::db::{Complaint, Sight};
 use crate::lock::{DataDirLock, LockError};
 use crate::objects::{self, Diagnosis};
 use crate::retention::PolicySet;
@@ -21,6 +21,12 @@ enum Verdict {
 }
 
 use Verdict::{Bad, Fine, Note};
+
+impl From<Complaint> for Verdict {
+    fn from(Complaint { what, grave }: Complaint) -> Self {
+        if grave { Bad(what) } else { Note(what) }
+    }
+}
 
 pub(super) async fn doctor(config: Config) -> Outcome {
     let mut bad = false;
@@ -50,6 +56,9 @@ pub(super) async fn doctor(config: Config) -> Outcome {
             tell("database", database(&app).await);
             for complaint in complaints(&app).await {
                 tell("database", complaint);
+            }
+            for verdict in replica(&app).await {
+                tell("replica", verdict);
             }
             tell("tokens", tokens(&app).await);
             tell("search index", index(&app).await);
@@ -139,11 +148,24 @@ async fn database(app: &App) -> Verdict {
 /// What speaks against a server of PostgreSQL.
 async fn complaints(app: &App) -> Vec<Verdict> {
     match app.db.complaints(&app.clock).await {
-        Ok(all) => {
-            all.into_iter().map(|Complaint { what, grave }| if grave { Bad(what) } else { Note(what) }).collect()
-        }
+        Ok(all) => all.into_iter().map(Verdict::from).collect(),
         Err(error) => vec![Bad(error.to_string())],
     }
+}
+
+/// The replica, if one is named.
+async fn replica(app: &App) -> Vec<Verdict> {
+    let (sight, complaints) = match app.db.replica_complaints().await {
+        Ok(None) => return Vec::new(),
+        Ok(Some(found)) => found,
+        Err(error) => return vec![Bad(error.to_string())],
+    };
+    let sight = match sight {
+        Sight::Follows { behind } => Fine(format!("it follows, {behind} journal entries behind")),
+        Sight::Unsure { .. } => Bad("the primary can't be asked whether it is its replica".into()),
+        Sight::Away(why) | Sight::Unfit(why) => Bad(format!("{why}; the primary is asked instead")),
+    };
+    std::iter::once(sight).chain(complaints.into_iter().map(Verdict::from)).collect()
 }
 
 async fn tokens(app: &App) -> Verdict {

@@ -92,9 +92,16 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if config.flags.short_call_seconds > config.flags.long_call_seconds {
         return invalid("flags.short_call_seconds", "must not be above flags.long_call_seconds");
     }
-    let url = config.database.url.expose();
-    if url != "sqlite" && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+    let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let (url, replica) = (config.database.url.expose(), config.database.replica_url.expose());
+    if url != "sqlite" && !is_postgres(url) {
         return invalid("database.url", "give sqlite or postgres://user:password@host/database");
+    }
+    if !replica.is_empty() && !is_postgres(replica) {
+        return invalid("database.replica_url", "give postgres://user:password@host/database, or leave it empty");
+    }
+    if !replica.is_empty() && !is_postgres(url) {
+        return invalid("database.replica_url", "only PostgreSQL has replicas: name the primary in database.url");
     }
     config.storage.check()?;
     config.bootstrap.parse().map(drop)
@@ -323,6 +330,20 @@ mod tests {
             let error = load(&flags, std::iter::empty()).unwrap_err().to_string();
             assert!(error.contains("line 2, column ") && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn only_postgresql_has_a_replica() {
+        let both = |url, replica| {
+            let pairs = [("CALLVAULT_DATABASE__URL", url), ("CALLVAULT_DATABASE__REPLICA_URL", replica)];
+            with_env(&pairs).map(|config| config.database.replica_url.expose().to_owned())
+        };
+        let (server, other) = ("postgres://hunter2@one/archive", "postgresql://hunter2@two/archive");
+        assert_eq!(both(server, other).unwrap(), other);
+        assert_eq!(both(server, "").unwrap(), "");
+        assert!(both("sqlite", other).unwrap_err().to_string().contains("only PostgreSQL has replicas"));
+        let error = both(server, "two/hunter2").unwrap_err().to_string();
+        assert!(error.contains("database.replica_url: give postgres://") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Database {
     pub url: Secret,
+    /// A streaming replica that may answer what need not be the latest; empty: there is none.
+    pub replica_url: Secret,
     /// Whether `serve` and the commands bring the schema up to date; else `callvault migrate` does.
     pub migrate: bool,
 }

@@ -5,17 +5,47 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::write::WriteConnection;
-use super::{Db, Result, Row, SCHEMA_VERSION};
+use super::{Db, Result, Row, SCHEMA_VERSION, Sql};
 
 /// What does not fit, in words: where, and why.
 pub type Flaw = (String, String);
 
-const OBJECTS: &str = "select type || ' ' || name as name, coalesce(sql, '') as sql from sqlite_master
-    where name not like 'sqlite\\_%' escape '\\'";
+const OBJECTS: Sql = Sql::Split {
+    sqlite: "select type || ' ' || name as name, coalesce(sql, '') as sql from sqlite_master
+        where name not like 'sqlite\\_%' escape '\\'",
+    postgres: include_str!("schema.sql"),
+};
+
+/// What that query gives where nothing but the migrations ran: a name and a definition in each line.
+const SCHEMA: &str = include_str!("schema.tsv");
+
+fn described(schema: &str) -> BTreeMap<String, String> {
+    let lines = schema.lines().filter_map(|line| line.split_once('\t'));
+    lines.map(|(name, sql)| (name.to_owned(), sql.to_owned())).collect()
+}
+
+fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+const DANGLING: &str = "select \"table\" as child, rowid as row, parent from pragma_foreign_key_check limit 100";
+
+/// For each foreign key of one column the query for rows that break it: whoever may switch keys off can leave such.
+const FOREIGN_KEYS: &str = "select format(
+        'select %L as child, row_number() over () as row, %L as parent from %I c
+         where c.%I is not null and not exists (select from %I p where p.%I = c.%I) limit 100',
+        child.relname, parent.relname, child.relname, of.attname, parent.relname, to_.attname, of.attname) as dangling
+    from pg_constraint k
+    join pg_class child on child.oid = k.conrelid
+    join pg_class parent on parent.oid = k.confrelid
+    join pg_attribute of on of.attrelid = k.conrelid and of.attnum = k.conkey[1]
+    join pg_attribute to_ on to_.attrelid = k.confrelid and to_.attnum = k.confkey[1]
+    where k.contype = 'f' and child.relnamespace = 'public'::regnamespace and cardinality(k.conkey) = 1
+    order by k.conname";
 
 impl Db {
     /// Everything that is wrong below the rows: pages, indexes, constraints, and the schema itself. PostgreSQL looks
-    /// after its own pages; there only the version is looked at.
+    /// after its own pages and indexes.
     ///
     /// # Errors
     /// The database can't be read at all.
@@ -28,9 +58,9 @@ impl Db {
                 Err(error) => return Err(error),
             };
             flaws.extend(said.into_iter().filter(|said| said != "ok").map(|said| ("database file".to_owned(), said)));
-            flaws.extend(self.dangling_rows().await?);
-            flaws.extend(self.schema_flaws(SCHEMA_VERSION).await?);
         }
+        flaws.extend(self.schema_flaws(SCHEMA_VERSION).await?);
+        flaws.extend(self.dangling_rows().await?);
         Ok(flaws)
     }
 
@@ -46,8 +76,16 @@ impl Db {
 
     /// Rows that name a row that is not there.
     async fn dangling_rows(&self) -> Result<Vec<Flaw>> {
-        let sql = "select \"table\" as child, rowid as row, parent from pragma_foreign_key_check limit 100";
-        let rows = self.fetch_all(sql, &[]).await?;
+        let rows = match self {
+            Self::Sqlite { .. } => self.fetch_all(DANGLING, &[]).await?,
+            Self::Postgres { .. } => {
+                let mut rows = Vec::new();
+                for key in self.fetch_all(FOREIGN_KEYS, &[]).await? {
+                    rows.extend(self.fetch_all(Sql::Owned(key.text("dangling")?), &[]).await?);
+                }
+                rows
+            }
+        };
         let flaw = |row: &Row| {
             let what = format!("{} row {}", row.text("child")?, row.opt_int("row")?.unwrap_or_default());
             Ok((what, format!("the row of {} that it names is not there", row.text("parent")?)))
@@ -55,10 +93,15 @@ impl Db {
         rows.iter().map(flaw).collect()
     }
 
-    /// Tables, indexes and triggers that are not those of the migrations up to a version. PostgreSQL's are not looked at.
+    /// Tables, indexes and triggers that are not those of the migrations up to a version. Of PostgreSQL only the newest
+    /// version is known.
     pub(super) async fn schema_flaws(&self, version: i64) -> Result<Vec<Flaw>> {
-        let Self::Sqlite { .. } = self else { return Ok(Vec::new()) };
-        let (mut stored, expected) = (self.objects().await?, fresh(version).await?.objects().await?);
+        let expected = match self {
+            Self::Sqlite { .. } => fresh(version).await?.objects().await?,
+            Self::Postgres { .. } if version == SCHEMA_VERSION => described(SCHEMA),
+            Self::Postgres { .. } => return Ok(Vec::new()),
+        };
+        let mut stored = self.objects().await?;
         let mut flaws = Vec::new();
         for (name, sql) in &expected {
             match stored.remove(name) {
@@ -75,7 +118,7 @@ impl Db {
 
     async fn objects(&self) -> Result<BTreeMap<String, String>> {
         let rows = self.fetch_all(OBJECTS, &[]).await?;
-        rows.iter().map(|row| Ok((row.text("name")?, row.text("sql")?))).collect()
+        rows.iter().map(|row| Ok((row.text("name")?, one_line(&row.text("sql")?)))).collect()
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use super::replica::Replica;
 use super::write::WriteConnection;
 use super::{Db, Result, Server};
 
@@ -49,14 +52,20 @@ impl Db {
         Ok(Self::Sqlite { write, read })
     }
 
-    /// Connects to PostgreSQL.
+    /// Connects to PostgreSQL. What is read by [`Db::for_reading`] may come from a replica, where one is named; it need not
+    /// be there.
     ///
     /// # Errors
-    /// The address can't be read, or nothing answers there.
-    pub async fn open_postgres(url: &str) -> Result<Self> {
-        let server = Server::new(PgConnectOptions::from_str(url)?.application_name("callvault"));
-        // It tells what is wrong with the address.
-        server.pool.acquire().await?;
+    /// An address can't be read, or nothing answers at the first.
+    pub async fn open_postgres(url: &str, replica_url: Option<&str>) -> Result<Self> {
+        let options = PgConnectOptions::from_str(url)?.application_name("callvault");
+        let mut server = Server::new(options.clone());
+        server.replica = replica_url.map(Replica::new).transpose()?.map(Arc::new);
+        // A server that is just starting is waited for; of one that does not let us in the pool says only that it took long.
+        match server.pool.acquire().await {
+            Err(sqlx::Error::PoolTimedOut) => drop(PgConnection::connect_with(&options).await?),
+            acquired => drop(acquired?),
+        }
         Ok(Self::Postgres(server))
     }
 
@@ -79,7 +88,12 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(server) => server.pool.close().await,
+            Self::Postgres(server) => {
+                if let Some(replica) = &server.replica {
+                    replica.close().await;
+                }
+                server.pool.close().await;
+            }
         }
     }
 }

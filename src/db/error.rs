@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What went wrong between us and the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the database could not be used: {0}")]
+    #[error("the database could not be used: {}{}", .0, remedy(.0))]
     Sqlx(#[from] sqlx::Error),
     #[error("the database did not answer within {0:?}: see whether it, or the disk below it, is stuck")]
     TimedOut(Duration),
@@ -88,6 +88,38 @@ impl Error {
     #[must_use]
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Sqlx(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}
+
+/// What whoever set a server up can do, appended to what is wrong.
+fn remedy(error: &sqlx::Error) -> &'static str {
+    use std::io::ErrorKind as Kind;
+    const REACH: &str = "; see whether it runs, and correct host and port in database.url if not";
+    let sqlx::Error::Database(error) = error else {
+        return match error {
+            sqlx::Error::Io(error) => match error.kind() {
+                Kind::ConnectionRefused | Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::TimedOut => REACH,
+                _ if error.to_string().contains("lookup address") => REACH,
+                _ => "",
+            },
+            sqlx::Error::PoolTimedOut => "; see whether it answers, and whether it has connections to spare",
+            sqlx::Error::Tls(_) => "; correct sslmode or sslrootcert in database.url",
+            _ => "",
+        };
+    };
+    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_none() {
+        return "";
+    }
+    // Appendix A of PostgreSQL's manual.
+    match &*error.code().unwrap_or_default() {
+        "28000" | "28P01" => "; correct user and password in database.url, or let that user in (pg_hba.conf)",
+        "3D000" => "; create it, or correct its name in database.url",
+        "53300" => "; give this role, or the server, more connections (max_connections)",
+        "53100" => "; make room on its disk",
+        "57P03" => "; wait until it has started",
+        "42501" => "; grant this role the right, as deploy/postgres/grants.sql does",
+        "25006" => "; name the primary in database.url, or make it writable",
+        _ => "",
     }
 }
 

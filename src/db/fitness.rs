@@ -1,6 +1,6 @@
 //! Whether a PostgreSQL is one that an archive can rely on, for those who set it up. SQLite comes with this program.
 
-use super::{Db, Error, Result};
+use super::{Db, Error, Result, Sight};
 use crate::clock::Clock;
 
 /// The oldest server that is tested with.
@@ -60,6 +60,43 @@ impl Db {
             found.push(Complaint { what, grave: false });
         }
         Ok(found)
+    }
+
+    /// How the replica is, and what else speaks against it; `None` where there is none.
+    ///
+    /// # Errors
+    /// One of both servers can't be asked after all.
+    pub async fn replica_complaints(&self) -> Result<Option<(Sight, Vec<Complaint>)>> {
+        let (Some(sight), Some(replica)) = (self.look_at_replica().await, self.replica_alone()) else {
+            return Ok(None);
+        };
+        let Sight::Follows { behind } = sight else { return Ok(Some((sight, Vec::new()))) };
+        let mut found = Vec::new();
+        // Not every role may read it; that the journals are the same was seen already.
+        let cluster = "select system_identifier from pg_control_system()";
+        if let (Ok(ours), Ok(theirs)) = (self.fetch_one(cluster, &[]).await, replica.fetch_one(cluster, &[]).await)
+            && ours.int("system_identifier")? != theirs.int("system_identifier")?
+        {
+            let what = "it belongs to another cluster: name a replica of database.url in database.replica_url".into();
+            found.push(Complaint { what, grave: true });
+        }
+        let state = "select pg_is_wal_replay_paused() as paused,
+            coalesce(extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()), 0)::bigint as seconds";
+        let state = replica.fetch_one(state, &[]).await?;
+        if state.bool("paused")? {
+            let what =
+                "it takes nothing in: select pg_wal_replay_resume() there, if nobody paused it on purpose".into();
+            found.push(Complaint { what, grave: false });
+        }
+        if behind > Sight::NOTABLY_BEHIND {
+            let seconds = state.int("seconds")?;
+            let what = format!(
+                "it is {behind} journal entries behind, and took something in {seconds} s ago: see its disk, its network, \
+                 and the queries that run there"
+            );
+            found.push(Complaint { what, grave: false });
+        }
+        Ok(Some((sight, found)))
     }
 
     async fn settings(&self, clock: &Clock) -> Result<Vec<Complaint>> {

@@ -1,6 +1,6 @@
 //! Brings a database to the schema of this program, one numbered step after the other.
 
-use super::{Arg, Db, Error, Result, Sql, Tx};
+use super::{Arg, Db, Error, Result, Sql};
 
 /// The schema that this program reads and writes.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
@@ -34,6 +34,12 @@ const LOCK: Sql = Sql::Split {
     postgres: "select 1::bigint as one from (select pg_advisory_xact_lock(4711470)) as locked",
 };
 
+/// Whether the first migration ran already, whatever the version says.
+const JOURNAL: Sql = Sql::Split {
+    sqlite: "select name from sqlite_master where type = 'table' and name = 'journal'",
+    postgres: "select table_name::text as name from information_schema.tables where table_name = 'journal' and table_schema = current_schema()",
+};
+
 impl Db {
     /// Applies what is missing.
     ///
@@ -65,7 +71,7 @@ impl Db {
         if found >= version {
             return tx.commit().await;
         }
-        if found <= 0 && has_tables(&mut tx).await? {
+        if found <= 0 && tx.fetch_optional(JOURNAL, &[]).await?.is_some() {
             return Err(Error::NoSchemaVersion);
         }
         for (_, migration) in (1..=version).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
@@ -83,7 +89,7 @@ impl Db {
     /// Checks that the schema is the one of this program, without changing it.
     ///
     /// # Errors
-    /// It is older or newer.
+    /// It is older or newer, or nobody can tell.
     pub async fn check_schema(&self) -> Result<()> {
         let exists = Sql::Split {
             sqlite: "select name from sqlite_master where name = 'schema_version'",
@@ -99,18 +105,12 @@ impl Db {
         match found.cmp(&SCHEMA_VERSION) {
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Greater => Err(Error::NewerSchema { found, known: SCHEMA_VERSION }),
+            std::cmp::Ordering::Less if found <= 0 && self.fetch_optional(JOURNAL, &[]).await?.is_some() => {
+                Err(Error::NoSchemaVersion)
+            }
             std::cmp::Ordering::Less => Err(Error::OlderSchema { found, known: SCHEMA_VERSION }),
         }
     }
-}
-
-/// Whether the first migration ran already, whatever the version says.
-async fn has_tables(tx: &mut Tx) -> Result<bool> {
-    let sql = Sql::Split {
-        sqlite: "select name from sqlite_master where type = 'table' and name = 'journal'",
-        postgres: "select table_name::text as name from information_schema.tables where table_name = 'journal' and table_schema = current_schema()",
-    };
-    Ok(tx.fetch_optional(sql, &[]).await?.is_some())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod error;
 mod fitness;
 mod migrate;
 mod postgres;
+mod replica;
 mod rows;
 mod value;
 mod write;
@@ -32,6 +33,7 @@ pub use error::Error;
 pub use fitness::Complaint;
 pub use migrate::SCHEMA_VERSION;
 pub use postgres::{Growth, PgTx, Server};
+pub use replica::Sight;
 pub use rows::{ColumnType, Rows};
 pub use value::{Arg, Row, Sql, ascending, text_safe};
 
@@ -74,12 +76,18 @@ pub enum Tx {
 
 macro_rules! run {
     ($executor:expr, $args:ident, $sql:expr, $params:expr, $method:ident) => {{
-        let mut arguments = $args::default();
-        for param in $params {
-            Bind::<$args>::bind(param, &mut arguments).map_err(sqlx::Error::Encode)?;
-        }
+        let arguments: $args = bound($params)?;
         sqlx::query_with($sql, arguments).$method($executor).await
     }};
+}
+
+/// The arguments of a statement as a driver takes them.
+fn bound<A: Default, P: Bind<A>>(params: impl IntoIterator<Item = P>) -> Result<A, sqlx::Error> {
+    let mut arguments = A::default();
+    for param in params {
+        param.bind(&mut arguments).map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
 }
 
 impl Db {
@@ -122,16 +130,7 @@ impl Db {
                         run!(read, SqliteArguments, AssertSqlSafe(sql.sqlite()), params.iter().cloned(), fetch_all)?;
                     rows.into_iter().map(Row::Sqlite).collect()
                 }
-                Self::Postgres(server) => {
-                    let rows = run!(
-                        &server.pool,
-                        PgArguments,
-                        AssertSqlSafe(sql.postgres()),
-                        params.iter().cloned(),
-                        fetch_all
-                    )?;
-                    rows.into_iter().map(Row::Postgres).collect()
-                }
+                Self::Postgres(server) => server.rows(sql.postgres(), || Ok(bound(params.iter().cloned())?)).await?,
             })
         };
         bounded("database.query", QUERY_PATIENCE, query).await
@@ -162,11 +161,7 @@ impl Db {
             return Ok(Vec::new());
         }
         if let Self::Postgres(server) = self {
-            let (sql, keys) = (any_of(head), Column::of_keys(keys));
-            let query = async {
-                let rows = run!(&server.pool, PgArguments, AssertSqlSafe(sql), [keys], fetch_all)?;
-                Ok(rows.into_iter().map(Row::Postgres).collect())
-            };
+            let query = server.rows(any_of(head).into(), || Ok(bound([Column::of_keys(keys)])?));
             return bounded("database.query", QUERY_PATIENCE, query).await;
         }
         let mut rows = Vec::with_capacity(keys.len());

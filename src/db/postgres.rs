@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Either, Executor, PgPool, Postgres, Transaction};
 
+use super::replica::Replica;
 use super::write::{WriteConnection, WriteTx};
 use super::{Ask, COMMIT, Db, Error, ROLL_BACK, Result, Row, Tx};
 
@@ -19,6 +20,8 @@ const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
 /// A connection that was in use so lately is taken to be there still: looking costs as much as a small question.
 const TRUSTED: Duration = Duration::from_secs(1);
 const WRITER_PATIENCE: Duration = Duration::from_secs(1);
+/// Of a replica, for which the primary stands in.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(2);
 /// The channel on which a trigger tells that the journal has grown (migration 0004).
 const CHANNEL: &str = "callvault_journal";
 
@@ -29,18 +32,32 @@ pub struct Server {
     pub(super) pool: PgPool,
     /// Of whoever writes apart from the others.
     apart: Option<WriteConnection<PgConnection>>,
+    /// Where there is one.
+    pub(super) replica: Option<Arc<Replica>>,
+    /// The replica, in handles for reading.
+    pub(super) asked_first: Option<Arc<Replica>>,
 }
 
 impl Server {
     pub(super) fn new(options: PgConnectOptions) -> Self {
+        Self::with(ACQUIRE_PATIENCE, options)
+    }
+
+    pub(super) fn beside_primary(options: PgConnectOptions) -> Self {
+        Self::with(REPLICA_PATIENCE, options)
+    }
+
+    /// Nothing is connected before somebody asks.
+    fn with(patience: Duration, options: PgConnectOptions) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE_PATIENCE)
+            .acquire_timeout(patience)
             .test_before_acquire(false)
             .before_acquire(|connection, known| {
                 Box::pin(async move { Ok(known.idle_for <= TRUSTED || connection.ping().await.is_ok()) })
             });
-        Self { pool: pool.connect_lazy_with(options.clone()), options: Arc::new(options), apart: None }
+        let pool = pool.connect_lazy_with(options.clone());
+        Self { options: Arc::new(options), pool, apart: None, replica: None, asked_first: None }
     }
 
     /// A write transaction with the rows for each question. Apart, what begins it and the first questions, as far as they
@@ -130,7 +147,8 @@ impl Db {
     pub fn apart(&self) -> Self {
         let Self::Postgres(server) = self else { return self.clone() };
         let apart = Some(WriteConnection::new(Arc::clone(&server.options)));
-        Self::Postgres(Server { apart, ..server.clone() })
+        // Who writes must see what was written last.
+        Self::Postgres(Server { apart, asked_first: None, ..server.clone() })
     }
 
     /// Whether several nodes may work on it.

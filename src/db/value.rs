@@ -181,12 +181,36 @@ macro_rules! getter {
 }
 
 impl Row {
-    getter!(/** A whole number. */ int, i64);
-    getter!(/** A whole number or NULL. */ opt_int, Option<i64>);
     getter!(/** A text. */ text, String);
     getter!(/** A text or NULL. */ opt_text, Option<String>);
     getter!(/** Bytes. */ bytes, Vec<u8>);
     getter!(/** Bytes or NULL. */ opt_bytes, Option<Vec<u8>>);
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// The column is absent or of another type.
+    pub fn int(&self, column: &str) -> Result<i64> {
+        match self {
+            Self::Sqlite(row) => Ok(row.try_get(column)?),
+            // What stands in a query as a number is of PostgreSQL's smaller type.
+            Self::Postgres(row) => Ok(row.try_get(column).or_else(|_| row.try_get(column).map(|n: i32| n.into()))?),
+        }
+    }
+
+    /// A whole number or NULL.
+    ///
+    /// # Errors
+    /// As [`Row::int`].
+    pub fn opt_int(&self, column: &str) -> Result<Option<i64>> {
+        match self {
+            Self::Sqlite(row) => Ok(row.try_get(column)?),
+            Self::Postgres(row) => {
+                let small = |_| row.try_get(column).map(|n: Option<i32>| n.map(Into::into));
+                Ok(row.try_get(column).or_else(small)?)
+            }
+        }
+    }
 
     /// True or false.
     ///

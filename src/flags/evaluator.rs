@@ -10,7 +10,7 @@ use crate::calls::records::FlagRecord;
 use crate::calls::{AS_STORED, Calls, DamagedRow, Facts, Skipped, Subjects};
 use crate::clock::{AHEAD, Clock};
 use crate::config::FlagThresholds;
-use crate::db::{Arg, Db, Error as DbError};
+use crate::db::{Db, Error as DbError};
 use crate::fault;
 use crate::health::Health;
 use crate::intake::call_key;
@@ -18,6 +18,8 @@ use crate::journal::{AppendError, Body, Journal, Kind, NewEntry};
 use crate::nodes::{Node, Turn};
 use crate::retention::PolicySet;
 
+/// How far the journal was judged.
+const CURSOR: &str = "flags";
 /// Entries that are looked at in one step.
 const STEP: u64 = 2000;
 /// Entries are let gather for so long: each look ends with a write that the intake waits for.
@@ -30,9 +32,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const BACK_OFF: Duration = Duration::from_secs(2);
 /// Overdue calls that are flagged in one round.
 const ROUND: u64 = 1000;
-
-const ADVANCE: &str = "insert into cursors (name, next_seq) values ('flags', $1)
-    on conflict (name) do update set next_seq = excluded.next_seq";
 
 /// Why a round could not be finished; the next one takes up where it was.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +127,7 @@ impl Evaluator {
     /// Database or journal; nothing is skipped then.
     pub async fn follow(&self, followed: &mut Followed) -> Result<(), EvaluatorError> {
         loop {
-            let from = self.cursor().await?;
+            let from = self.journal.cursor(CURSOR).await?;
             // Where somebody moved the cursor, or it is from a run before this one, everything is read as it is stored.
             let in_step = followed.next == Some(from);
             let steps = match in_step {
@@ -148,7 +147,7 @@ impl Evaluator {
             subjects.extend(told.map(|(subject, seq)| (subject, if in_step { seq } else { AS_STORED })));
             self.judge_these(subjects, skipped).await?;
             fault::point("flags.judged");
-            self.db.execute(ADVANCE, &[Arg::Int(next.cast_signed())]).await?;
+            self.journal.set_cursor(CURSOR, next).await?;
             followed.next = Some(next);
         }
     }
@@ -207,40 +206,6 @@ impl Evaluator {
         }
         Ok(())
     }
-
-    /// A cursor that no evaluation can have left counts as lost: everything is judged again, and nothing raised twice.
-    async fn cursor(&self) -> Result<u64, DbError> {
-        let Some(stored) = stored_cursor(&self.db).await? else { return Ok(0) };
-        match u64::try_from(stored) {
-            Ok(cursor) if cursor <= self.journal.size().await? => Ok(cursor),
-            _ => {
-                tracing::error!(cursor = stored, "the cursor of the flags lies outside the journal; judging all again");
-                Ok(0)
-            }
-        }
-    }
-}
-
-async fn stored_cursor(db: &Db) -> Result<Option<i64>, DbError> {
-    let row = db.fetch_optional("select next_seq from cursors where name = 'flags'", &[]).await?;
-    row.map(|row| row.int("next_seq")).transpose()
-}
-
-/// Cursors that no evaluation can have left, in words, for verification: they would leave entries unjudged.
-///
-/// # Errors
-/// The database.
-pub async fn impossible_cursors(db: &Db, journal_size: u64) -> Result<Vec<(String, String)>, DbError> {
-    let mut found = Vec::new();
-    if let Some(cursor) = stored_cursor(db).await?
-        && u64::try_from(cursor).map_or(true, |cursor| cursor > journal_size)
-    {
-        found.push(("cursor flags".to_owned(), format!("it stands at {cursor}, the journal ends at {journal_size}")));
-    }
-    for row in db.fetch_all("select name from cursors where name <> 'flags'", &[]).await? {
-        found.push((format!("cursor {}", row.text("name").unwrap_or_default()), "nobody keeps such a cursor".into()));
-    }
-    Ok(found)
 }
 
 /// What has to be journaled so that the flags say what was found.

@@ -7,5 +7,5 @@
 mod evaluator;
 mod rules;
 
-pub use evaluator::{Evaluator, impossible_cursors};
+pub use evaluator::Evaluator;
 pub use rules::{Finding, Rule, SILENT_SHARE, evaluate};

@@ -20,6 +20,8 @@ pub enum Kind {
     RecordingFailed,
     RecordingRetried,
     RecordingAnalysed,
+    /// Another version of an object that is kept was found in the store.
+    RecordingDuplicated,
     FlagRaised,
     FlagResolved,
     TokenCreated,
@@ -28,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::WebhookReceived,
         Self::WebhookImported,
         Self::WebhookQuarantined,
@@ -37,6 +39,7 @@ impl Kind {
         Self::RecordingFailed,
         Self::RecordingRetried,
         Self::RecordingAnalysed,
+        Self::RecordingDuplicated,
         Self::FlagRaised,
         Self::FlagResolved,
         Self::TokenCreated,
@@ -56,6 +59,7 @@ impl Kind {
             Self::RecordingFailed => "recording.failed",
             Self::RecordingRetried => "recording.retried",
             Self::RecordingAnalysed => "recording.analysed",
+            Self::RecordingDuplicated => "recording.duplicated",
             Self::FlagRaised => "flag.raised",
             Self::FlagResolved => "flag.resolved",
             Self::TokenCreated => "token.created",

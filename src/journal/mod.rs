@@ -6,6 +6,7 @@
 //! same transaction. Nothing here updates or deletes an entry.
 
 mod body;
+mod cursors;
 mod entry;
 mod read;
 mod recent;
@@ -13,6 +14,7 @@ mod rows;
 mod writer;
 
 pub use body::{Body, SALT_BYTES};
+pub use cursors::{CURSORS, impossible_cursors};
 pub use entry::{Entry, Kind};
 pub use read::{Filter, Head, Record, Step, Stored, about_in, damage_in_row};
 pub use writer::{AppendError, Appended, Journal, NewEntry, Projection, ProjectionError, Receipt, Understood};

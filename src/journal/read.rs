@@ -1,7 +1,7 @@
 //! Reading entries back, in order.
 
 use super::{Body, Entry, Journal, Kind};
-use crate::db::{Arg, Error, Result, Row, Sql, Tx, ascending};
+use crate::db::{Arg, Db, Error, Result, Row, Sql, Tx, ascending};
 use crate::evidence::{Frontier, Hash};
 
 /// Which entries to read.
@@ -47,6 +47,19 @@ pub struct Step {
 const COLUMNS: &str = "j.seq, j.at, j.kind, j.subject, j.body_hash, j.entry, j.leaf, b.salt, b.body";
 
 impl Journal {
+    /// The same journal, whose entries are read from a replica, where there is one: those that it has. The size is the
+    /// latest all the same.
+    #[must_use]
+    pub fn for_reading(&self) -> Self {
+        self.read_from(self.db.for_reading())
+    }
+
+    fn read_from(&self, source: Db) -> Self {
+        let mut reading = self.clone();
+        reading.source = source;
+        reading
+    }
+
     /// Up to `limit` entries with `seq` at or after `from`.
     ///
     /// # Errors
@@ -70,7 +83,7 @@ impl Journal {
             }
         }
         sql.push_str(" order by j.seq limit $2");
-        let rows = self.db.fetch_all(Sql::Owned(sql), &params).await?;
+        let rows = self.source.fetch_all(Sql::Owned(sql), &params).await?;
         ascending(&rows, "seq", sql_seq(from))?;
         rows.iter().map(record).collect()
     }
@@ -96,7 +109,7 @@ impl Journal {
         // A row beyond the end must not carry anybody's cursor there.
         let sql = "select seq, entry, subject from journal where seq >= $1
                    and seq < (select size from journal_head where id = 1) order by seq limit $2";
-        let rows = self.db.fetch_all(sql, &[Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))]).await?;
+        let rows = self.source.fetch_all(sql, &[Arg::Int(sql_seq(from)), Arg::Int(sql_seq(limit))]).await?;
         ascending(&rows, "seq", sql_seq(from))?;
         let step = |row: &Row| {
             let seq = row.int("seq")?.cast_unsigned();
@@ -161,7 +174,19 @@ impl Journal {
              where j.subject = $1 and j.seq <= $2 order by j.seq"
         );
         let params = [Arg::from(subject), Arg::Int(sql_seq(last))];
-        self.db.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
+        self.source.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
+    }
+
+    /// All entries on a subject, in order; at least up to `known`, of which somebody has heard already.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub async fn history(&self, subject: &str, known: u64) -> Result<Vec<Record>> {
+        let records = self.about(subject, u64::MAX).await?;
+        if self.source.may_be_behind() && records.last().is_none_or(|record| record.entry.seq < known) {
+            return self.read_from(self.db.clone()).about(subject, u64::MAX).await;
+        }
+        Ok(records)
     }
 
     /// One entry.
@@ -183,7 +208,7 @@ impl Journal {
              where j.kind = 'webhook.quarantined' and j.kind <> 'webhook.received' and j.seq < $1 order by j.seq desc limit $2"
         );
         let params = [Arg::Int(sql_seq(before)), Arg::Int(sql_seq(limit))];
-        self.db.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
+        self.source.fetch_all(Sql::Owned(sql), &params).await?.iter().map(record).collect()
     }
 
     /// How often the journal holds a body about a subject, byte for byte.

@@ -96,6 +96,12 @@ pub trait Projection: Send + Sync {
     /// What it has to know before it takes entries in; it is asked together with what the journal itself asks.
     fn ask(&self, entries: &[NewEntry]) -> Option<Ask>;
 
+    /// Entries that say once more what counts only once and is known by these rows, by their places, each with the entry
+    /// that said it: they are not appended again, and that one is their receipt.
+    fn said_before(&self, _known: &[Row], _entries: &[NewEntry]) -> HashMap<usize, u64> {
+        HashMap::new()
+    }
+
     /// Takes a batch in, with the rows that were asked for, and gives the rows that are to be written with it. They must be
     /// the same whatever the batches were.
     ///
@@ -143,6 +149,8 @@ type Answer = oneshot::Sender<Result<Vec<Receipt>, AppendError>>;
 #[derive(Clone)]
 pub struct Journal {
     pub(super) db: Db,
+    /// Where entries are read from.
+    pub(super) source: Db,
     queue: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
     pub(super) recent: Recent,
@@ -176,7 +184,7 @@ impl Journal {
         };
         let runtime = Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run(jobs)))?;
-        Ok(Self { db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), recent, size, under_way })
+        Ok(Self { source: db.clone(), db, queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), recent, size, under_way })
     }
 
     /// Appends entries, together and in this order; returns when they are durable.
@@ -377,6 +385,9 @@ impl Writer {
             Some(since) => appended_since(&mut tx, since, entries).await?,
             None => HashMap::new(),
         };
+        let answered = self.projections.iter().zip(&answers);
+        let said: HashMap<usize, u64> =
+            answered.flat_map(|(projection, rows)| projection.said_before(rows, entries)).collect();
         since.get_or_insert(frontier.size());
         let now = self.clock.now();
         let at = now.max(last_at);
@@ -386,9 +397,9 @@ impl Writer {
         let mut receipts = Vec::with_capacity(entries.len());
         let mut appended = Vec::with_capacity(entries.len());
         let (mut rows, mut bodies) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
-        for new in entries {
+        for (place, new) in entries.iter().enumerate() {
             let hash = new.body.hash();
-            if let Some(seq) = known.get(&hash[..]) {
+            if let Some(seq) = known.get(&hash[..]).or_else(|| said.get(&place)) {
                 receipts.push(Receipt { seq: *seq, quarantined: None });
                 continue;
             }

@@ -34,6 +34,16 @@ impl ObjectKey {
             Self::CallRecord { day, call_key, sha256 } => format!("{}/{sha256}.vcon.json", folder(day, call_key)),
         }
     }
+
+    /// The next key beside one that somebody has taken: `<sha256>-2.<ext>`, then `-3`.
+    #[must_use]
+    pub fn beside(path: &str) -> String {
+        let (folder, name) = path.rfind('/').map_or(("", path), |slash| path.split_at(slash + 1));
+        let (stem, extension) = name.find('.').map_or((name, ""), |dot| name.split_at(dot));
+        let numbered = stem.rsplit_once('-').and_then(|(stem, number)| Some((stem, number.parse::<u32>().ok()? + 1)));
+        let (stem, number) = numbered.unwrap_or((stem, 2));
+        format!("{folder}{stem}-{number}{extension}")
+    }
 }
 
 /// True for keys that name a file below the root and nothing else: no empty, hidden or climbing part.
@@ -58,6 +68,14 @@ mod tests {
         assert_eq!(key.path(), "recordings/2026/03/09/call_1/ab.mp3");
         let key = ObjectKey::CallRecord { day, call_key: "call_1".into(), sha256: "ab".into() };
         assert_eq!(key.path(), "recordings/2026/03/09/call_1/ab.vcon.json");
+    }
+
+    #[test]
+    fn beside_what_is_taken() {
+        let second = ObjectKey::beside("recordings/2026/03/09/call-1/ab.vcon.json");
+        assert_eq!(second, "recordings/2026/03/09/call-1/ab-2.vcon.json");
+        assert_eq!(ObjectKey::beside(&second), "recordings/2026/03/09/call-1/ab-3.vcon.json");
+        assert_eq!(ObjectKey::beside("ab"), "ab-2");
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct ObjectInfo {
     /// `None` where there is no lock; [`ObjectStore::lock_flaw`] says whether there should be.
     pub retain_until: Option<Timestamp>,
     pub legal_hold: bool,
+    /// How many further versions of its key there are.
+    pub others: usize,
 }
 
 /// One version of an object, as a list has it.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::guarded;
 use super::{CallDoc, Error, FILLING_BYTES, Index, Opened, STEADY_BYTES, SearchHandle};
-use crate::calls::{Calls, Facts, Skipped};
+use crate::calls::{Calls, Facts, Skipped, Stretch};
 use crate::db::Error as DbError;
 use crate::fault;
 use crate::journal::{Journal, Kind};
@@ -39,6 +39,14 @@ pub enum FollowError {
     Db(#[from] DbError),
     #[error("the indexing task was stopped")]
     Task(#[from] tokio::task::JoinError),
+}
+
+/// What a follower remembers beside its cursor.
+#[derive(Default)]
+struct Memory {
+    skipped: Skipped,
+    /// The last request to build the index again that was met and done.
+    rebuilt_for: Option<u64>,
 }
 
 /// Why following stopped without an error.
@@ -89,7 +97,7 @@ impl Follower {
     pub async fn rebuild(&self) -> Result<u64, FollowError> {
         let (index, _) = self.open().await?;
         let index = blocking(index, Index::clear).await?;
-        let index = self.fill(index, &mut Skipped::default(), &CancellationToken::new()).await?;
+        let index = self.fill(index, &mut Memory::default(), &CancellationToken::new()).await?;
         let calls = self.handle.searcher()?.num_calls();
         tokio::task::spawn_blocking(move || index.close()).await??;
         Ok(calls)
@@ -112,7 +120,7 @@ impl Follower {
 
     async fn serve(&self, cancel: &CancellationToken) -> Result<Stop, FollowError> {
         let (mut index, opened) = self.open().await?;
-        let (size, mut skipped) = (self.journal.size().await?, Skipped::default());
+        let (size, mut memory) = (self.journal.size().await?, Memory::default());
         let mut cursor = match opened {
             Opened::Ready { cursor } if cursor <= size => cursor,
             other => {
@@ -123,7 +131,7 @@ impl Follower {
                 };
                 tracing::info!(why, "building the search index");
                 index = blocking(index, Index::clear).await?;
-                index = self.fill(index, &mut skipped, cancel).await?;
+                index = self.fill(index, &mut memory, cancel).await?;
                 if cancel.is_cancelled() {
                     return Ok(Stop::Cancelled);
                 }
@@ -140,17 +148,16 @@ impl Follower {
             if let Some(file) = in_place(|| Ok(index.disturbed()))? {
                 return Ok(Stop::Disturbed(file));
             }
-            if let Some(next) = self.step(&mut index, cursor, &mut skipped, cancel).await? {
-                cursor = next;
-            }
+            let next = self.step(&mut index, cursor, &mut memory, cancel).await?;
+            cursor = next.unwrap_or(cursor);
             tokio::select! {
                 // Dropped, not closed: a running merge would hold up the stop, and nothing that was committed is lost.
                 () = cancel.cancelled() => return Ok(Stop::Cancelled),
                 () = self.handle.damage() => return Ok(Stop::Damaged),
                 () = async {
                     let behind = cursor < *grown.borrow();
-                    // While nobody sends, what is left over from a flood needs no pace.
-                    if behind && !grown.has_changed().unwrap_or_default() {
+                    // While nobody sends, what is left over from a flood needs no pace. A replica may have nothing of it yet.
+                    if behind && next.is_some() && !grown.has_changed().unwrap_or_default() {
                         return;
                     }
                     tokio::time::sleep(COMMIT_EVERY.saturating_sub(from.elapsed())).await;
@@ -168,17 +175,21 @@ impl Follower {
         &self,
         index: &mut Index,
         cursor: u64,
-        skipped: &mut Skipped,
+        memory: &mut Memory,
         cancel: &CancellationToken,
     ) -> Result<Option<u64>, FollowError> {
-        let (mut next, mut subjects) = (cursor, skipped.due());
+        let (mut next, mut subjects) = (cursor, memory.skipped.due());
         loop {
             let steps = self.journal.next_steps(next, STEP).await?;
             let Some(last) = steps.last() else { break };
             next = last.seq + 1;
             for step in steps.iter().filter(|step| step.kind == Some(Kind::IndexRebuildRequested)) {
-                if self.handle.searcher()?.built_at().unwrap_or_default() <= step.seq {
-                    return self.build_again(index, skipped, cancel).await.map(Some);
+                let built_at = self.handle.searcher()?.built_at().unwrap_or_default();
+                if built_at <= step.seq && memory.rebuilt_for < Some(step.seq) {
+                    let cursor = self.build_again(index, memory, cancel).await?;
+                    // What it was built from may be behind the request, which is met again then.
+                    memory.rebuilt_for = Some(step.seq);
+                    return Ok(Some(cursor));
                 }
             }
             subjects.extend(self.calls.subjects(&steps));
@@ -190,7 +201,7 @@ impl Follower {
             return Ok(None);
         }
         let readable = self.calls.facts_with(&subjects).await?;
-        skipped.take(&readable);
+        memory.skipped.take(&readable);
         if next == cursor && readable.facts.is_empty() {
             return Ok(None);
         }
@@ -204,12 +215,12 @@ impl Follower {
     async fn build_again(
         &self,
         index: &mut Index,
-        skipped: &mut Skipped,
+        memory: &mut Memory,
         cancel: &CancellationToken,
     ) -> Result<u64, FollowError> {
         tracing::info!("building the search index again, as requested");
         in_place(|| index.clear())?;
-        self.fill_from_calls(index, skipped, cancel).await?;
+        self.fill_from_calls(index, memory, cancel).await?;
         self.handle.set_notice(None);
         Ok(self.handle.searcher()?.cursor())
     }
@@ -217,7 +228,7 @@ impl Follower {
     async fn fill(
         &self,
         mut index: Index,
-        skipped: &mut Skipped,
+        memory: &mut Memory,
         cancel: &CancellationToken,
     ) -> Result<Index, FollowError> {
         self.handle.fill();
@@ -225,7 +236,7 @@ impl Follower {
         if many > MANY_CALLS {
             index = blocking(index, |index| index.set_memory(FILLING_BYTES)).await?;
         }
-        self.fill_from_calls(&mut index, skipped, cancel).await?;
+        self.fill_from_calls(&mut index, memory, cancel).await?;
         if many > MANY_CALLS {
             index = blocking(index, |index| index.set_memory(STEADY_BYTES)).await?;
         }
@@ -236,18 +247,21 @@ impl Follower {
     async fn fill_from_calls(
         &self,
         index: &mut Index,
-        skipped: &mut Skipped,
+        memory: &mut Memory,
         cancel: &CancellationToken,
     ) -> Result<(), FollowError> {
         self.handle.set_notice(Some("the search index is being built: not every call can be found yet".into()));
-        let cursor = self.journal.size().await?;
-        let mut after = i64::MIN;
-        while let Some((last, readable)) = self.calls.facts_after(after, STEP).await? {
-            after = last;
+        let (mut cursor, mut after) = (self.journal.size().await?, i64::MIN);
+        loop {
+            let Stretch { last, readable, size } = self.calls.facts_after(after, STEP).await?;
+            // Replicas may be behind, each as it likes: what all that were asked had is sure to be taken in.
+            cursor = cursor.min(size);
             if cancel.is_cancelled() {
                 return Ok(());
             }
-            skipped.take(&readable);
+            let Some(last) = last else { break };
+            after = last;
+            memory.skipped.take(&readable);
             let docs = docs(&readable.facts);
             in_place(|| index.apply_new(&docs))?;
         }

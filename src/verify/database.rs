@@ -2,7 +2,7 @@
 
 use super::{Run, VerifyError};
 use crate::archiver::{impossible_work, lease, queue_flaws};
-use crate::flags::impossible_cursors;
+use crate::journal::impossible_cursors;
 use crate::nodes::impossible_leases;
 
 impl Run<'_> {

@@ -115,7 +115,8 @@ fn knows(facts: &Facts, listed: &Listed) -> Known {
     });
     let mut by_key = false;
     for (_, version) in kept.filter(|(key, _)| **key == listed.key) {
-        if *version == listed.version {
+        let duplicate = listed.version.clone().map(|version| (listed.key.clone(), version));
+        if *version == listed.version || duplicate.is_some_and(|other| facts.duplicates.contains(&other)) {
             return Known::Well;
         }
         by_key = true;
@@ -148,6 +149,14 @@ fn promises(facts: &Facts) -> Vec<Promise> {
         };
         promises.push(promise(&receipt.object_key, &receipt.version, &receipt.sha256, Some(receipt.size_bytes)));
         promises.push(promise(&receipt.vcon_key, &receipt.vcon_version, &receipt.vcon_sha256, None));
+        for (key, version) in &facts.duplicates {
+            let version = Some(version.clone());
+            if *key == receipt.object_key {
+                promises.push(promise(key, &version, &receipt.sha256, Some(receipt.size_bytes)));
+            } else if *key == receipt.vcon_key {
+                promises.push(promise(key, &version, &receipt.vcon_sha256, None));
+            }
+        }
     }
     promises
 }

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod connections;
 mod error;
+mod gauges;
 mod openapi;
 mod pages;
 mod router;
@@ -20,6 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::app::App;
 use crate::intake::Intake;
+use gauges::Gauges;
 use system::LastReadiness;
 
 pub use connections::{Limits, serve};
@@ -32,11 +34,13 @@ pub struct WebState {
     pub metrics: PrometheusHandle,
     pub intake: Arc<Intake>,
     readiness: LastReadiness,
+    gauges: Gauges,
 }
 
 impl WebState {
     #[must_use]
     pub fn new(app: Arc<App>, metrics: PrometheusHandle, intake: Intake) -> Self {
-        Self { app, metrics, intake: Arc::new(intake), readiness: LastReadiness::default() }
+        let (readiness, gauges) = (LastReadiness::default(), Gauges::default());
+        Self { app, metrics, intake: Arc::new(intake), readiness, gauges }
     }
 }

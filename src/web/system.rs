@@ -158,25 +158,6 @@ async fn render_metrics(State(state): State<WebState>, request: Request) -> Resu
         let (mut parts, _) = request.into_parts();
         May::<ReadMetrics>::from_request_parts(&mut parts, &state).await?;
     }
-    sample(&state).await;
+    state.gauges.look(&state.app).await;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], state.metrics.render()).into_response())
-}
-
-/// Gauges that nobody counts as it goes; a part that can't be read keeps its last value.
-async fn sample(state: &WebState) {
-    let app = &state.app;
-    if let (Ok(size), Ok(searcher)) = (app.journal.size().await, app.search.searcher()) {
-        metrics::gauge!("callvault_search_behind_entries").set(size.saturating_sub(searcher.cursor()) as f64);
-    }
-    metrics::gauge!("callvault_journal_waiting").set(app.journal.waiting() as f64);
-    if let Ok(size) = app.journal.size().await {
-        metrics::gauge!("callvault_journal_entries").set(size as f64);
-    }
-    if let Ok((calls, ..)) = app.calls.counts().await {
-        metrics::gauge!("callvault_calls").set(calls as f64);
-    }
-    if let Ok((pending, unanalysed)) = app.calls.backlog().await {
-        metrics::gauge!("callvault_recordings_pending").set(pending as f64);
-        metrics::gauge!("callvault_recordings_unanalysed").set(unanalysed as f64);
-    }
 }

@@ -14,8 +14,10 @@ use callvault::clock::Clock;
 use callvault::config::{self, Config, Flags};
 use callvault::db::Db;
 use callvault::journal::Journal;
+use callvault::objects::ObjectStore;
 use callvault::search::SearchHandle;
 use callvault::serve::{ServeError, serve};
+use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -54,6 +56,7 @@ pub struct Parts {
     pub calls: Calls,
     pub access: Access,
     pub search: SearchHandle,
+    pub store: Arc<dyn ObjectStore>,
 }
 
 /// The tokens of all roles, as `bootstrap.tokens` wants them.
@@ -75,7 +78,9 @@ pub fn write_config(dir: &Path, sender: &FakeDoubleTick, settings: &[(&str, &str
         // The tests' calls last three seconds.
         ("flags.short_call_seconds", "2".into()),
     ]);
-    all.extend(pair::settings(dir));
+    if !settings.iter().any(|(key, _)| *key == "database.url") {
+        all.extend(pair::settings(dir));
+    }
     all.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
     let lines: Vec<String> = all.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
     let path = dir.join("callvault-test.toml");
@@ -152,7 +157,12 @@ impl TestApp {
         self.dir.path().join("data")
     }
 
-    /// The path of an object in the store.
+    /// The bytes of an object in the store.
+    pub async fn stored(&self, key: &str) -> Vec<u8> {
+        read(&*self.parts.store, key).await
+    }
+
+    /// The path of an object in a store that is a folder.
     pub fn object(&self, key: &str) -> PathBuf {
         self.data_dir().join("objects").join(key)
     }
@@ -280,6 +290,12 @@ impl Drop for TestApp {
     }
 }
 
+/// The bytes of an object.
+pub async fn read(store: &dyn ObjectStore, key: &str) -> Vec<u8> {
+    let blocks: Vec<bytes::Bytes> = store.get(key, None, None).await.unwrap().try_collect().await.unwrap();
+    blocks.concat()
+}
+
 /// The configuration of a file.
 pub fn load(file: &Path, tokens: &str) -> Config {
     let flags = Flags { config: Some(file.to_owned()), ..Flags::default() };
@@ -295,6 +311,7 @@ impl Parts {
             calls: app.calls.clone(),
             access: app.access.clone(),
             search: app.search.clone(),
+            store: Arc::clone(&app.store),
         }
     }
 

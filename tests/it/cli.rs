@@ -19,7 +19,7 @@ fn lines(text: &str) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_and_where_errors_go() {
     let (dir, sender) = (tempfile::tempdir().unwrap(), FakeDoubleTick::start().await);
-    let config = write_config(dir.path(), &sender, &[]);
+    let config = write_config(dir.path(), &sender, &pair::EMBEDDED);
     let cli = async |args: &[&str]| crate::process::cli(&config, args).await;
     for usage in [
         vec![],

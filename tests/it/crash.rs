@@ -11,6 +11,8 @@ use crate::events::{ended, recording};
 use crate::process::{ProcessApp, ended_with};
 
 const CALLS: u32 = 100;
+/// What a hundred recordings may take.
+const SETTLES: Duration = Duration::from_secs(60);
 /// Requests under way at the same time.
 const AT_ONCE: usize = 8;
 
@@ -58,7 +60,8 @@ async fn round(killed_after: usize) {
             "call {index} was acknowledged as {seq}"
         );
     }
-    app.settle().await;
+    assert!(app.settled_within(SETTLES).await, "everything is settled");
+    app.shows_all().await;
     let calls = app.json("/api/v1/calls?limit=500").await;
     assert_eq!(calls["total"], CALLS);
     for call in calls["calls"].as_array().unwrap() {

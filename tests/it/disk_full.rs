@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::events::{ended, recording};
 use crate::http::eventually;
+use crate::pair::EMBEDDED;
 use crate::place::Place;
 use crate::process::{ProcessApp, ended_with};
 
@@ -34,8 +35,8 @@ impl Filler {
 }
 
 /// A server one of whose folders lies on a disk of so many megabytes.
-async fn with_small(folder: &str, megabytes: u64) -> ProcessApp {
-    let mut app = ProcessApp::stopped(&[]).await;
+async fn with_small(folder: &str, megabytes: u64, settings: &[(&str, &str)]) -> ProcessApp {
+    let mut app = ProcessApp::stopped(settings).await;
     let place = Place::with_small_disk(&app.data_dir().join(folder), megabytes << 20);
     app.live_in(place);
     app.serve().await;
@@ -76,7 +77,7 @@ async fn recovers(app: ProcessApp, calls: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_the_database_nothing_is_acknowledged() {
-    let app = with_small("", 48).await;
+    let app = with_small("", 48, &EMBEDDED).await;
     app.post(&call(&app, 0)).await;
     app.call_in("call_0", "archived").await;
     let full = Filler::on(&app.data_dir());
@@ -100,7 +101,7 @@ async fn without_room_for_the_database_nothing_is_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_objects_recordings_wait() {
-    let app = with_small("objects", 1).await;
+    let app = with_small("objects", 1, &EMBEDDED).await;
     let full = Filler::on(&app.data_dir().join("objects"));
     for n in 0..6 {
         app.post(&call(&app, n)).await;
@@ -114,7 +115,7 @@ async fn without_room_for_objects_recordings_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_in_the_spool_recordings_wait() {
-    let app = with_small("spool", 1).await;
+    let app = with_small("spool", 1, &[]).await;
     let full = Filler::on(&app.data_dir().join("spool"));
     for n in 0..6 {
         app.post(&call(&app, n)).await;
@@ -127,7 +128,7 @@ async fn without_room_in_the_spool_recordings_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_the_index_calls_are_kept_and_found_later() {
-    let app = with_small("index", 64).await;
+    let app = with_small("index", 64, &[]).await;
     app.post(&call(&app, 0)).await;
     app.settle().await;
     let full = Filler::on(&app.data_dir().join("index"));

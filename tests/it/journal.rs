@@ -3,7 +3,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use callvault::db::Sql;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -11,7 +10,7 @@ use crate::app::TestApp;
 use crate::events::{accepted, ended, missed, recording};
 use crate::fake_doubletick::Reply;
 use crate::http::encoded;
-use crate::pair;
+use crate::raw::Raw;
 
 type Hash = [u8; 32];
 
@@ -152,12 +151,11 @@ async fn filters_and_pages() {
 async fn a_changed_byte_does_not_go_unseen() {
     let mut app = eventful().await;
     app.stop().await;
-    let config = crate::app::load(&app.config_file(), "");
-    let archive = callvault::app::App::open_existing(config, callvault::clock::Clock::system()).await.unwrap();
+    let mut raw = Raw::of(&crate::app::load(&app.config_file(), ""), app.scratch()).await;
     // By somebody with the database's own tools.
-    let (body, frontier) = match pair::is_shared() {
-        true => ("convert_to(replace(convert_from(body, 'UTF8'), 'Ananya', 'Ananyo'), 'UTF8')", "'\\x00'"),
-        false => ("cast(replace(cast(body as text), 'Ananya', 'Ananyo') as blob)", "zeroblob(length(frontier))"),
+    let (body, frontier) = match raw.is_sqlite() {
+        false => ("convert_to(replace(convert_from(body, 'UTF8'), 'Ananya', 'Ananyo'), 'UTF8')", "'\\x00'"),
+        true => ("cast(replace(cast(body as text), 'Ananya', 'Ananyo') as blob)", "zeroblob(length(frontier))"),
     };
     let forgeries = [
         &format!("update journal_bodies set body = {body} where seq = 4"),
@@ -167,12 +165,12 @@ async fn a_changed_byte_does_not_go_unseen() {
         "delete from recordings where call_id = 'call_1'",
     ];
     for (n, forgery) in forgeries.iter().enumerate() {
-        assert!(archive.db.execute(Sql::Owned((*forgery).to_owned()), &[]).await.unwrap() > 0, "{forgery}");
+        assert!(raw.run(forgery).await > 0, "{forgery}");
         let output = app.cli(&["verify"]).await;
         let damaged = crate::process::ended_with(&output, 1);
         assert!(damaged.lines().filter(|line| line.starts_with("DAMAGED")).count() > n, "{forgery}: {damaged}");
     }
-    archive.db.close().await;
+    raw.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

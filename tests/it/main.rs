@@ -12,6 +12,7 @@ mod cli;
 mod clock;
 mod crash;
 mod db;
+mod db_doctor;
 mod disk_full;
 mod events;
 mod export;
@@ -21,6 +22,8 @@ mod hostile;
 mod http;
 mod journal;
 mod leftovers;
+mod metrics;
+mod nodes;
 mod objects;
 #[cfg(feature = "failpoints")]
 mod operations;
@@ -32,8 +35,10 @@ mod place;
 #[cfg(feature = "failpoints")]
 mod points;
 mod process;
+mod raw;
 mod recording_failures;
 mod recordings;
+mod replica;
 mod samples;
 #[cfg(feature = "failpoints")]
 mod scenario;

@@ -1,4 +1,5 @@
-//! The database goes away under load: no webhook is refused, none is lost or doubled, and their order stays.
+//! Database or bucket go away under load: no webhook is refused, none is lost or doubled, and their order stays. For
+//! OUTAGE_SECONDS, or five seconds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use crate::app::INGEST;
 use crate::events::{accepted, ended, recording};
 use crate::http::{Answer, eventually};
+use crate::objects::s3_server::{Bucket, Gateway};
 use crate::process::ProcessApp;
 use crate::servers::Postgres;
 
@@ -26,24 +28,36 @@ struct Load {
     senders: Vec<tokio::task::JoinHandle<Vec<String>>>,
 }
 
+/// How long a part is away.
+fn outage() -> Duration {
+    Duration::from_secs(std::env::var("OUTAGE_SECONDS").map_or(5, |seconds| seconds.parse().expect("a number")))
+}
+
 impl Load {
+    /// Calls that were accepted.
     fn on(app: &ProcessApp) -> Self {
+        Self::of(app, PACE, |id| accepted(id).to_string())
+    }
+
+    fn of(app: &ProcessApp, pace: Duration, body: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        let body = Arc::new(body);
         let (stop, spooled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let url = format!("{}/webhooks/doubletick", app.url);
         let sender = |sender: usize| {
             let (stop, spooled, client, url) =
                 (Arc::clone(&stop), Arc::clone(&spooled), app.client.clone(), url.clone());
+            let body = Arc::clone(&body);
             tokio::spawn(async move {
                 let mut sent = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
-                    let body = accepted(&format!("call_{sender}_{}", sent.len())).to_string();
+                    let body = body(&format!("call_{sender}_{}", sent.len()));
                     let started = Instant::now();
                     let answer = Answer::of(client.post(&url).bearer_auth(INGEST).body(body.clone())).await.ok();
                     assert!(started.elapsed() < Duration::from_secs(10), "every webhook is answered soon");
                     spooled.fetch_add(u64::from(answer["spooled"] == true), Ordering::Relaxed);
                     assert!(answer["spooled"] == true || answer["seq"].is_u64(), "{answer}");
                     sent.push(body);
-                    tokio::time::sleep(PACE).await;
+                    tokio::time::sleep(pace).await;
                 }
                 sent
             })
@@ -115,7 +129,7 @@ async fn no_webhook_is_lost_while_the_database_is_away() {
     for (goes, comes_back) in ways {
         let before = load.spooled();
         goes(&postgres);
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(outage()).await;
         assert!(load.spooled() > before + 100, "webhooks are put by");
         let degraded = degraded(&app).await;
         let parts: Vec<&str> = degraded.as_array().unwrap().iter().map(|part| part["part"].as_str().unwrap()).collect();
@@ -130,6 +144,38 @@ async fn no_webhook_is_lost_while_the_database_is_away() {
         assert_eq!(load.spooled(), direct, "and then it goes straight into the database again");
     }
     let sent = load.end().await;
+    all_is_journaled(&app, &sent).await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL and an S3 server: tests/run.sh has them"]
+async fn no_recording_is_lost_while_the_bucket_is_away() {
+    let (postgres, bucket, mut gateway) = (Postgres::start(), Bucket::locked().await, Gateway::start().await);
+    let mut settings = bucket.toml();
+    settings.push(("storage.s3.endpoint", format!("{:?}", gateway.endpoint)));
+    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let mut app = on(&postgres, &settings).await;
+    app.keep_where_it_fails();
+    // One recording that many calls share: what lies in the sender's store is not what is tested.
+    let url = app.sender.audio("/all.mp3", &recording(1));
+    let load = Load::of(&app, Duration::from_millis(400), move |id| ended(id, &url).to_string());
+    let archived = "callvault_recordings_total{outcome=\"archived\"}";
+    eventually("recordings come in", || async { (app.metric(archived).await >= 10.0).then_some(()) }).await;
+    gateway.kill();
+    tokio::time::sleep(outage()).await;
+    assert_eq!(app.metric("callvault_store_up").await, 0.0);
+    assert!(app.metric("callvault_spool_bytes").await > 10_000.0, "they are fetched while their links live");
+    let degraded = degraded(&app).await;
+    let told = |part: &Value| part["part"] == "recordings";
+    assert!(degraded.as_array().unwrap().iter().any(told), "the node is ready and says what is wrong: {degraded}");
+    let fetched = app.sender.requests();
+    gateway.start_again().await;
+    let sent = load.end().await;
+    assert!(app.settled_within(Duration::from_secs(60) + 5 * outage()).await, "everything is archived in the end");
+    let total = sent.iter().flatten().count();
+    assert_eq!(app.metric("callvault_store_up").await, 1.0);
+    assert!(fetched > 20 && app.sender.requests() < total + total / 4, "what waited is not asked for again");
     all_is_journaled(&app, &sent).await;
     app.finish().await;
 }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 
+use crate::pair;
 use crate::process::{ProcessApp, Start, ended_with, program, run, stderr};
 use crate::scenario::{Deliveries, SETTINGS, finish, outcome, tail};
 
 /// From "request read" to "receipt journaled", and what follows. The start alone passes the first group, once for each of
 /// four tokens.
-pub const POINTS: &[&str] = &[
+const POINTS: &[&str] = &[
     "journal.taken",
     "journal.begun",
     "journal.projected",
@@ -27,11 +28,6 @@ pub const POINTS: &[&str] = &[
     "archiver.settling",
     "archiver.hashed",
     "archiver.intended",
-    "store.synced",
-    "store.linked",
-    "store.lock_staged",
-    "store.locked",
-    "store.durable",
     "archiver.stored",
     "archiver.record_stored",
     "archiver.receipted",
@@ -43,6 +39,15 @@ pub const POINTS: &[&str] = &[
     "search.applied",
     "search.committed",
 ];
+
+/// On the way into a folder, and into a bucket.
+const INTO_A_FOLDER: &[&str] = &["store.synced", "store.linked", "store.lock_staged", "store.locked", "store.durable"];
+const INTO_A_BUCKET: &[&str] = &["store.looked", "store.written"];
+
+/// The points of an archive under test.
+pub fn points() -> Vec<&'static str> {
+    [POINTS, if pair::is_shared() { INTO_A_BUCKET } else { INTO_A_FOLDER }].concat()
+}
 
 /// Points that are passed once for each token at the first start.
 pub fn passed_at_start(point: &str) -> u32 {
@@ -77,7 +82,7 @@ async fn dies_at(point: &'static str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dies_at_every_point_and_goes_on() {
-    let mut all = stream::iter(POINTS).map(|point| tokio::spawn(dies_at(point))).buffer_unordered(4);
+    let mut all = stream::iter(points()).map(|point| tokio::spawn(dies_at(point))).buffer_unordered(4);
     while let Some(done) = all.next().await {
         done.unwrap();
     }
@@ -127,7 +132,7 @@ async fn without_faults_every_point_is_passed() {
     assert!(deliveries.send(&mut app, Duration::from_secs(30)).await);
     app.settle().await;
     let metrics = app.get("/metrics").await.text();
-    for point in POINTS {
+    for point in points() {
         assert!(metrics.contains(&format!("callvault_fault_points{{point=\"{point}\"}}")), "{point}");
     }
     assert_eq!(outcome(&app).await.len(), 6);

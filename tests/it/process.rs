@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use callvault::app::App;
 use callvault::clock::Clock;
 use callvault::config::Config;
+use futures_util::TryStreamExt;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -199,6 +200,20 @@ impl ProcessApp {
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// Everything that is kept: the database, and the objects where they do not lie in the data directory.
+    pub async fn contents(&self) -> Vec<(String, Vec<u8>)> {
+        if !pair::is_shared() {
+            return vec![("the database".into(), std::fs::read(self.data_dir().join("callvault.db")).unwrap())];
+        }
+        let mut contents = vec![("the database".into(), pair::dump(self.dir.path()))];
+        let store = callvault::objects::open(&self.config()).await.unwrap();
+        let kept: Vec<_> = store.list("").await.unwrap().try_collect().await.unwrap();
+        for listed in kept {
+            contents.push((format!("object {}", listed.key), app::read(&*store, &listed.key).await));
+        }
+        contents
+    }
+
     fn log_file(&self) -> PathBuf {
         self.dir.path().join("log.txt")
     }
@@ -259,8 +274,8 @@ impl ProcessApp {
     }
 
     /// Kills the server where it stands, if it still does.
-    pub fn kill_if_alive(&mut self) {
-        if self.ended().is_none() {
+    pub fn kill_if_running(&mut self) {
+        if self.is_running() {
             self.kill();
         }
     }

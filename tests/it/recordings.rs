@@ -12,6 +12,7 @@ use crate::events::{CBR, SILENCE, SPEECH, VBR, ended, ended_with, recording};
 use crate::fake_doubletick::{API_KEY, FakeDoubleTick, Reply};
 use crate::http::{Answer, encoded};
 use crate::leftovers::files;
+use crate::pair::EMBEDDED;
 use crate::process::ProcessApp;
 
 fn sha256(bytes: &[u8]) -> String {
@@ -33,14 +34,10 @@ async fn the_same_hash_everywhere() {
     let key = recording["object_key"].as_str().unwrap();
     assert_eq!(key, format!("recordings/2026/03/09/call_1/{hash}.mp3"));
 
-    let file = app.object(key);
-    assert_eq!(std::fs::read(&file).unwrap(), CBR);
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o444, "nobody may write to it");
-    let sidecar = std::fs::read(app.object(&format!("{key}.retention.json"))).unwrap();
-    let sidecar: Value = serde_json::from_slice(&sidecar).unwrap();
-    let expected =
-        json!({"retain_until": "2031-03-09T11:00:03Z", "legal_hold": false, "size_bytes": CBR.len(), "sha256": hash});
-    assert_eq!(sidecar, expected);
+    assert_eq!(app.stored(key).await, CBR);
+    let kept = app.parts().store.head(key, None).await.unwrap().unwrap();
+    assert_eq!((kept.size, kept.legal_hold), (CBR.len() as u64, false));
+    assert_eq!(kept.retain_until, Some("2031-03-09T11:00:03Z".parse().unwrap()));
 
     let receipt = &app.journal("&subject=call_1&kind=recording.archived").await[0]["body"];
     assert_eq!((&receipt["sha256"], &receipt["object_key"]), (&json!(hash), &json!(key)));
@@ -50,6 +47,23 @@ async fn the_same_hash_everywhere() {
     let digest = STANDARD.encode(Sha256::digest(CBR));
     assert_eq!(audio.header("repr-digest"), format!("sha-256=:{digest}:"));
     assert_eq!(audio.header("etag"), format!("\"{hash}\""));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_and_its_lock() {
+    let app = TestApp::with(&EMBEDDED).await;
+    app.post(&ended("call_1", &app.sender.audio("/a.mp3", CBR))).await;
+    let call = app.call_in("call_1", "archived").await;
+    let key = call["recording"]["object_key"].as_str().unwrap();
+    let file = app.object(key);
+    assert_eq!(std::fs::read(&file).unwrap(), CBR);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o444, "nobody may write to it");
+    let sidecar = std::fs::read(app.object(&format!("{key}.retention.json"))).unwrap();
+    let sidecar: Value = serde_json::from_slice(&sidecar).unwrap();
+    let expected = json!({"retain_until": "2031-03-09T11:00:03Z", "legal_hold": false, "size_bytes": CBR.len(),
+        "sha256": sha256(CBR)});
+    assert_eq!(sidecar, expected);
     app.finish().await;
 }
 
@@ -175,7 +189,7 @@ async fn a_second_address_is_kept_as_a_further_recording() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_id_leaves_the_store() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(&EMBEDDED).await;
     let long = "x".repeat(10_000);
     let ids =
         ["../../../etc/cron.d/x", "..", ".", "a/b", "/absolute", "C:\\x", "a\0b", "%2e%2e%2f", "नमस्ते", "a b\n", &long];
@@ -260,7 +274,9 @@ async fn the_key_goes_to_the_listed_host_and_nowhere_else() {
         assert!(!log.contains(secret), "a token's secret stands in the log");
     }
     assert_eq!(app.terminate().await.code(), Some(0));
-    absent("the database at rest", &std::fs::read(app.data_dir().join("callvault.db")).unwrap());
+    for (name, content) in app.contents().await {
+        absent(&name, &content);
+    }
     app.serve().await;
     app.finish().await;
 }

@@ -15,12 +15,30 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start() -> Self {
+        let this = Self::new();
+        this.resume();
+        this
+    }
+
+    /// A streaming replica of another.
+    pub fn replica_of(primary: &Self) -> Self {
+        let this = Self::new();
+        this.run("replica", &[&this.port.to_string(), &primary.port.to_string()]);
+        this
+    }
+
+    fn new() -> Self {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
         // It may run as another user, who has to get through.
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let this = Self { dir, port };
-        this.resume();
-        this
+        Self { dir, port }
+    }
+
+    /// Runs a statement there; what it gives, as text.
+    pub fn sql(&self, statement: &str) -> String {
+        let output = Command::new("psql").args(["-qAtXc", statement]).arg(self.url()).output().unwrap();
+        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     pub fn url(&self) -> String {
@@ -63,14 +81,17 @@ impl Postgres {
         }
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.dir.path().join("server/data")
     }
 
     fn script(&self, action: &str) {
+        self.run(action, &[&self.port.to_string()]);
+    }
+
+    fn run(&self, action: &str, more: &[&str]) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/postgres.sh");
-        let status =
-            Command::new(script).arg(action).arg(self.dir.path().join("server")).arg(self.port.to_string()).status();
+        let status = Command::new(script).arg(action).arg(self.dir.path().join("server")).args(more).status();
         assert!(status.unwrap().success(), "postgres.sh {action}");
     }
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::events::{accepted, ended, missed, recording};
 use crate::fake_doubletick::Reply;
-use crate::points::POINTS;
+use crate::points::points;
 use crate::process::{ProcessApp, Start, ended_with};
 use crate::scenario::{Deliveries, finish, tail};
 
@@ -84,7 +84,8 @@ fn add_calls(app: &ProcessApp, deliveries: &mut Deliveries, random: &mut fastran
 
 /// Serves, sends, and kills; `true` where the server died at the point.
 async fn round(app: &mut ProcessApp, deliveries: &mut Deliveries, random: &mut fastrand::Rng) -> bool {
-    let point = POINTS[random.usize(0..POINTS.len())];
+    let points = points();
+    let point = points[random.usize(0..points.len())];
     let faults = if random.bool() { format!("{point}={}*off->return(kill)", random.u32(1..12)) } else { String::new() };
     let life = Duration::from_millis(random.u64(1..2500));
     match app.try_serve(&faults).await {
@@ -106,7 +107,7 @@ async fn round(app: &mut ProcessApp, deliveries: &mut Deliveries, random: &mut f
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    app.kill_if_alive();
+    app.kill_if_running();
     false
 }
 

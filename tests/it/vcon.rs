@@ -21,7 +21,7 @@ fn assert_valid(vcon: &Value) {
 
 async fn vcon_of(app: &TestApp, call_id: &str) -> (Value, Vec<u8>) {
     let call = app.call_in(call_id, "archived").await;
-    let bytes = std::fs::read(app.object(call["recording"]["vcon_key"].as_str().unwrap())).unwrap();
+    let bytes = app.stored(call["recording"]["vcon_key"].as_str().unwrap()).await;
     (serde_json::from_slice(&bytes).unwrap(), bytes)
 }
 

@@ -77,6 +77,7 @@ impl WebhookSpool {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let state = Arc::new(State { max_bytes: max_bytes.into(), ..State::default() });
         state.tell(&files);
+        metrics::gauge!("callvault_webhook_spool_limit_bytes").set(max_bytes as f64);
         state.in_use.store(!files.is_empty(), Ordering::Release);
         if !files.is_empty() {
             tracing::warn!(webhooks = files.count(), "webhooks wait from before; they are journaled first");

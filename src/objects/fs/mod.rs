@@ -158,7 +158,14 @@ impl FsStore {
         };
         let info = match Sidecar::read(&path, key)? {
             Some(sidecar) => sidecar.info(key, size),
-            None => ObjectInfo { key: key.to_owned(), size, version: None, retain_until: None, legal_hold: false },
+            None => ObjectInfo {
+                key: key.to_owned(),
+                size,
+                version: None,
+                retain_until: None,
+                legal_hold: false,
+                others: 0,
+            },
         };
         Ok(Some(info))
     }

@@ -74,6 +74,7 @@ impl Sidecar {
             version: None,
             retain_until: Some(self.retain_until),
             legal_hold: self.legal_hold,
+            others: 0,
         }
     }
 }

@@ -98,7 +98,7 @@ impl S3Store {
             }
             error => format!("no object can be put and read back: {}", told(error)),
         })?;
-        let version = Version { id: probe.version.unwrap_or_default(), size: probe.size };
+        let version = Version { id: probe.version.unwrap_or_default(), size: probe.size, others: 0 };
         let read = async {
             self.stream(&key, Some(&version.id), None).await?.try_collect::<Vec<Bytes>>().await.map_err(StoreError::Io)
         };

@@ -65,6 +65,7 @@ impl Lock {
             version: Some(version.id.clone()),
             retain_until: self.until,
             legal_hold: self.held,
+            others: version.others,
         }
     }
 }

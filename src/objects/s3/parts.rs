@@ -63,7 +63,7 @@ impl S3Store {
         fault::point("store.completed");
         // Some servers drop the lock with which an upload began.
         if let (Some((_, until)), Some(id)) = (&write.lock, &id) {
-            self.ensure_lock(write.name, &Version { id: id.clone(), size: write.size }, *until).await?;
+            self.ensure_lock(write.name, &Version { id: id.clone(), size: write.size, others: 0 }, *until).await?;
         }
         Ok(Written::Version(id))
     }

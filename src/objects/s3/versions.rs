@@ -19,6 +19,8 @@ pub(super) const UNVERSIONED: &str = "null";
 pub(super) struct Version {
     pub(super) id: String,
     pub(super) size: u64,
+    /// How many others the key has, where it was looked for all of them.
+    pub(super) others: usize,
 }
 
 /// All versions of a key.
@@ -73,9 +75,12 @@ impl S3Store {
             // Of all keys that begin with this one, it is the first.
             match page.next {
                 Some(next) if !beyond => from = Some(next),
-                _ => return Ok(found),
+                _ => break,
             }
         }
+        let others = found.all.len().saturating_sub(1);
+        found.all.iter_mut().for_each(|version| version.others = others);
+        Ok(found)
     }
 
     /// The version that is asked for, of a key as callers see it; without an id the first. `None` if the key has none.
@@ -174,7 +179,7 @@ impl Page {
         let versions = answer.versions().iter().map(|version| {
             let id = version.version_id().unwrap_or(UNVERSIONED).to_owned();
             let size = version.size().unwrap_or_default().max(0).cast_unsigned();
-            (read(version.key()), Version { id, size })
+            (read(version.key()), Version { id, size, others: 0 })
         });
         let markers = answer.delete_markers().iter();
         let markers = markers.map(|marker| (read(marker.key()), marker.is_latest().unwrap_or_default()));

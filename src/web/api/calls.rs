@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::params::{FilterDoc, PageDoc, SearchParams};
 use crate::calls::Call;
 use crate::export::{self, Format};
-use crate::intake::{self, call_key};
+use crate::intake;
 use crate::journal::{Kind, Record};
 use crate::search::compile;
 use crate::web::WebState;
@@ -109,7 +109,7 @@ pub(in crate::web) async fn find(state: &WebState, params: SearchParams) -> Resu
     let (app, context) = (&state.app, state.app.query_context());
     let expr = compile(&params.filters, &context)?;
     let found = app.search.search(expr, params.page, context).await?;
-    let calls = app.calls.get_many(&found.call_ids).await?;
+    let calls = app.reading.calls.get_many(&found.call_ids).await?;
     Ok(SearchAnswer {
         total: found.total.unwrap_or_default(),
         calls,
@@ -135,8 +135,7 @@ async fn one(
 
 /// A call with its entries, for the API and the page.
 pub(in crate::web) async fn detail(state: &WebState, call_id: &str) -> Result<CallDetail> {
-    let call = state.app.calls.get(call_id).await?.ok_or_else(no_such_call)?;
-    let records = state.app.journal.about(&call_key(call_id), u64::MAX).await?;
+    let (call, records) = state.app.reading.call(call_id).await?.ok_or_else(no_such_call)?;
     Ok(CallDetail { call, events: records.iter().map(CallEntry::of).collect() })
 }
 

@@ -107,7 +107,7 @@ async fn journal(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri) -
     }
     let mut page = Page::of(limit);
     while let Some(wanted) = page.wants() {
-        let records = state.app.journal.read(from, wanted, &filter).await?;
+        let records = state.app.reading.journal.read(from, wanted, &filter).await?;
         page.take(&records, wanted)?;
         from = records.last().map_or(from, |record| record.entry.seq + 1);
     }
@@ -135,7 +135,7 @@ async fn quarantine(_: May<ReadJournal>, State(state): State<WebState>, uri: Uri
     }
     let mut page = Page::of(limit);
     while let Some(wanted) = page.wants() {
-        let records = state.app.journal.quarantine(before, wanted).await?;
+        let records = state.app.reading.journal.quarantine(before, wanted).await?;
         page.take(&records, wanted)?;
         before = records.last().map_or(before, |record| record.entry.seq);
     }

@@ -15,7 +15,6 @@ use super::words::{self, Badge};
 use crate::access::{Identity, Permission};
 use crate::archiver::{self, RetryOutcome};
 use crate::calls::{Call, RecordingState};
-use crate::intake::call_key;
 use crate::journal::Record;
 use crate::web::WebState;
 use crate::web::auth::{ReadCalls, RetryRecordings};
@@ -85,8 +84,7 @@ async fn page(
     query: Option<&str>,
 ) -> Result<Response> {
     let Ok(Path(call_id)) = call_id else { return Err(no_such_call()) };
-    let call = state.app.calls.get(&call_id).await?.ok_or_else(no_such_call)?;
-    let records = state.app.journal.about(&call_key(&call_id), u64::MAX).await?;
+    let (call, records) = state.app.reading.call(&call_id).await?.ok_or_else(no_such_call)?;
     let mut page = CallPage::new(&call, &records, may.identity(), &Terms::of(state));
     page.notice = match query {
         Some("asked=again") => {

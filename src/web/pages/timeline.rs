@@ -67,6 +67,11 @@ fn said(record: &Record) -> (&'static str, String, Option<String>) {
         }
         Kind::RecordingRetried => ("recording", "Another attempt at the recording was asked for.".into(), None),
         Kind::RecordingAnalysed => ("recording", "The recording was analysed.".into(), analysis(record)),
+        Kind::RecordingDuplicated => (
+            "recording",
+            "A second copy of the recording was found in the store, and is kept with it.".into(),
+            Some("An attempt that was cut off had left it there.".into()),
+        ),
         Kind::FlagRaised => flag(record, "Marked for review"),
         Kind::FlagResolved => flag(record, "No longer marked"),
         Kind::TokenCreated | Kind::TokenRevoked | Kind::IndexRebuildRequested => {

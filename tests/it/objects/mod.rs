@@ -2,10 +2,13 @@
 
 mod fs;
 mod s3;
+#[cfg(feature = "failpoints")]
 mod s3_archive;
 mod s3_doctor;
 mod s3_outages;
-mod s3_server;
+pub mod s3_server;
+#[cfg(feature = "failpoints")]
+mod s3_versions;
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -30,12 +30,12 @@ fn settings(bucket: &Bucket, more: &[(&'static str, &str)]) -> Vec<(&'static str
     bucket.toml().into_iter().chain(more).collect()
 }
 
-async fn app_in(bucket: &Bucket, more: &[(&'static str, &str)]) -> TestApp {
+pub async fn app_in(bucket: &Bucket, more: &[(&'static str, &str)]) -> TestApp {
     let settings = settings(bucket, more);
     TestApp::with(&settings.iter().map(|(key, value)| (*key, value.as_str())).collect::<Vec<_>>()).await
 }
 
-async fn process_in(bucket: &Bucket) -> ProcessApp {
+pub async fn process_in(bucket: &Bucket) -> ProcessApp {
     let settings = settings(bucket, SETTINGS);
     ProcessApp::stopped(&settings.iter().map(|(key, value)| (*key, value.as_str())).collect::<Vec<_>>()).await
 }
@@ -48,7 +48,7 @@ async fn receipt(app: &TestApp, call_id: &str) -> Value {
 }
 
 /// What the verification finds, one line each.
-async fn found(config: &Path) -> Result<Vec<String>, VerifyError> {
+pub async fn found(config: &Path) -> Result<Vec<String>, VerifyError> {
     let app = App::open_existing(load(config, ""), Clock::system()).await.unwrap();
     let mut findings = Findings::default();
     let report = verify(&app, &mut findings).await;

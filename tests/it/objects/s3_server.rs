@@ -37,7 +37,7 @@ impl Bucket {
     /// With Object Lock, as an archive wants it.
     pub async fn locked() -> Self {
         let bucket = Self::nowhere(endpoint()).await;
-        bucket.client.create_bucket().bucket(&bucket.name).object_lock_enabled_for_bucket(true).send().await.unwrap();
+        bucket.make().await;
         bucket
     }
 
@@ -58,6 +58,16 @@ impl Bucket {
 
     /// The name of a bucket that nobody made.
     pub async fn nowhere(endpoint: String) -> Self {
+        Self::named(&format!("t-{}", uuid::Uuid::now_v7()), endpoint)
+    }
+
+    /// The bucket itself, with Object Lock.
+    pub async fn make(&self) {
+        self.client.create_bucket().bucket(&self.name).object_lock_enabled_for_bucket(true).send().await.unwrap();
+    }
+
+    /// A bucket that may be there.
+    pub fn named(name: &str, endpoint: String) -> Self {
         let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
         let settings = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -67,8 +77,7 @@ impl Bucket {
             .region(Region::new("us-east-1"))
             .endpoint_url(&endpoint)
             .force_path_style(true);
-        let name = format!("t-{}", uuid::Uuid::now_v7());
-        Self { name, client: Client::from_conf(settings.build()), endpoint }
+        Self { name: name.to_owned(), client: Client::from_conf(settings.build()), endpoint }
     }
 
     pub fn settings(&self) -> S3 {
@@ -103,8 +112,12 @@ impl Bucket {
     }
 
     /// Puts an object as anybody can; returns the id of its version.
-    pub async fn put(&self, key: &str, bytes: &str) -> String {
-        let body = ByteStream::from(bytes.as_bytes().to_vec());
+    pub async fn put(&self, key: &str, text: &str) -> String {
+        self.put_bytes(key, text.as_bytes()).await
+    }
+
+    pub async fn put_bytes(&self, key: &str, bytes: &[u8]) -> String {
+        let body = ByteStream::from(bytes.to_vec());
         let put = self.client.put_object().bucket(&self.name).key(key).body(body).send().await.unwrap();
         put.version_id().unwrap_or("null").to_owned()
     }
@@ -120,6 +133,29 @@ impl Bucket {
         let listed = self.client.list_object_versions().bucket(&self.name).prefix(key).send().await.unwrap();
         let own = listed.versions().iter().filter(|version| version.key() == Some(key));
         own.map(|version| version.version_id().unwrap().to_owned()).collect()
+    }
+
+    /// Every version of every object: its key, its id, and whether it is the latest.
+    pub async fn every_version(&self) -> Vec<(String, String, bool)> {
+        let (mut all, mut key, mut version) = (Vec::new(), None, None);
+        loop {
+            let list = self.client.list_object_versions().bucket(&self.name);
+            let page = list.set_key_marker(key).set_version_id_marker(version).send().await.unwrap();
+            all.extend(page.versions().iter().map(|found| {
+                let text = |text: Option<&str>| text.unwrap().to_owned();
+                (text(found.key()), text(found.version_id()), found.is_latest().unwrap())
+            }));
+            if page.is_truncated() != Some(true) {
+                return all;
+            }
+            (key, version) =
+                (page.next_key_marker().map(str::to_owned), page.next_version_id_marker().map(str::to_owned));
+        }
+    }
+
+    pub async fn bytes(&self, key: &str, version: &str) -> Vec<u8> {
+        let get = self.client.get_object().bucket(&self.name).key(key).version_id(version).send().await.unwrap();
+        get.body.collect().await.unwrap().to_vec()
     }
 
     /// Mode and date, in seconds since 1970.
@@ -152,6 +188,7 @@ impl Bucket {
     }
 
     /// Changes a byte of a version behind the gateway's back, where it lies on the disks of the cluster.
+    #[cfg(feature = "failpoints")]
     pub async fn rot(&self, key: &str, version: &str) {
         let rados = async |arguments: &[&str]| {
             let mut rados = Command::new("rados");

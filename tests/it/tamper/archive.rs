@@ -15,10 +15,13 @@ use crate::events::{SPEECH, accepted, ended, ended_after, ended_with, missed, re
 use crate::fake_doubletick::Reply;
 use crate::http::eventually;
 use crate::leftovers::Findings;
+use crate::pair;
+use crate::raw::Raw;
 
 /// A copy of the finished archive, to be damaged.
 pub struct Copy {
     dir: TempDir,
+    template: &'static Path,
 }
 
 /// What `verify` said, one line for each damage, or why it could not go on.
@@ -42,8 +45,8 @@ impl Verdict {
     }
 }
 
-async fn make() -> TempDir {
-    let mut app = TestApp::with(&[("recordings.retry_base", "\"10m\"")]).await;
+async fn make(settings: &[(&str, &str)]) -> TempDir {
+    let mut app = TestApp::with(&[settings, &[("recordings.retry_base", "\"10m\"")]].concat()).await;
     app.sender.audio("/one.mp3", &recording(1));
     app.sender.audio("/two.mp3", SPEECH);
     app.sender.audio("/three.mp3", &recording(3));
@@ -81,13 +84,15 @@ async fn make() -> TempDir {
     app.stop().await;
     let template = tempfile::tempdir().unwrap();
     copy_folder(app.scratch(), template.path());
+    pair::copy_database(app.scratch(), template.path());
     template
 }
 
 /// The finished archive; made by the first test that asks.
-async fn template() -> &'static Path {
-    static TEMPLATE: OnceCell<TempDir> = OnceCell::const_new();
-    TEMPLATE.get_or_init(make).await.path()
+async fn template(embedded: bool) -> &'static Path {
+    static TEMPLATES: [OnceCell<TempDir>; 2] = [const { OnceCell::const_new() }; 2];
+    let settings: &[(&str, &str)] = if embedded { &pair::EMBEDDED } else { &[] };
+    TEMPLATES[usize::from(embedded)].get_or_init(|| make(settings)).await.path()
 }
 
 /// Copies a folder with everything in it, as `cp -a` does.
@@ -106,15 +111,49 @@ pub fn copy_folder(from: &Path, to: &Path) {
 
 impl Copy {
     pub async fn new() -> Self {
+        Self::of(template(false).await)
+    }
+
+    /// With SQLite and a folder, whatever the others have.
+    pub async fn embedded() -> Self {
+        Self::of(template(true).await)
+    }
+
+    fn of(template: &'static Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        copy_folder(template().await, dir.path());
-        // The configuration names the directory that it was made for.
+        copy_folder(template, dir.path());
+        // The configuration names the directory that it was made for, and its database.
         let file = dir.path().join("callvault-test.toml");
         let old = std::fs::read_to_string(&file).unwrap();
-        let kept: Vec<&str> = old.lines().filter(|line| !line.starts_with("data_dir")).collect();
+        let shared = pair::is_shared() && !old.contains("\"sqlite\"");
+        let moved = |line: &&str| line.starts_with("data_dir") || (shared && line.starts_with("database.url"));
+        let mut lines: Vec<String> = old.lines().filter(|line| !moved(line)).map(str::to_owned).collect();
         let data = dir.path().join("data");
-        std::fs::write(&file, format!("data_dir = {:?}\n{}\n", data.to_str().unwrap(), kept.join("\n"))).unwrap();
-        Self { dir }
+        lines.push(format!("data_dir = {:?}\n", data.to_str().unwrap()));
+        if shared {
+            lines.push(format!("database.url = {:?}\n", pair::as_runtime(dir.path())));
+            pair::copy_database(template, dir.path());
+        }
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        Self { dir, template }
+    }
+
+    /// Puts the database back as it was.
+    pub async fn restore(&self) {
+        if load(&self.config_file(), "").database.url.expose() != "sqlite" {
+            pair::remove(self.dir.path());
+            pair::copy_database(self.template, self.dir.path());
+            return;
+        }
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", self.database().display()));
+        }
+        std::fs::copy(self.template.join("data/callvault.db"), self.database()).unwrap();
+    }
+
+    /// Its database past the program.
+    pub async fn raw(&self) -> Raw {
+        Raw::of(&load(&self.config_file(), ""), self.dir.path()).await
     }
 
     pub fn data(&self) -> PathBuf {
@@ -146,6 +185,12 @@ impl Copy {
             findings.0.iter().map(|damage| format!("{}: {}", damage.what, damage.why)).collect();
         said.extend(outcome.err().map(|error| error.to_string()));
         Verdict(said)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        pair::remove(self.dir.path());
     }
 }
 

@@ -4,18 +4,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use callvault::objects::ObjectKey;
-use sqlx::Connection;
 
 use super::archive::{Copy, copy_folder};
-use super::rows::{connect, run};
 use crate::app::{TestApp, load};
 use crate::events::{ended, missed, recording};
 use crate::leftovers::files;
+use crate::pair::EMBEDDED;
 use crate::process::{cli, ended_with, stderr};
+use crate::raw::Raw;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_database_beside_objects_is_refused() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     let database = copy.database();
     fs::remove_file(&database).unwrap();
     for content in [None, Some(&b""[..])] {
@@ -41,7 +41,7 @@ async fn an_empty_database_beside_objects_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_none_or_from_a_newer_version_is_refused_and_kept() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     let original = fs::read(copy.database()).unwrap();
     let garbage = b"this is no database, whatever its name says".repeat(100);
     fs::write(copy.database(), &garbage).unwrap();
@@ -54,9 +54,9 @@ async fn a_database_that_is_none_or_from_a_newer_version_is_refused_and_kept() {
         ("delete from schema_version", "has tables but no schema version"),
     ] {
         fs::write(copy.database(), &original).unwrap();
-        let mut connection = connect(&copy.database()).await;
-        run(&mut connection, change).await;
-        connection.close().await.unwrap();
+        let mut raw = Raw::file(&copy.database()).await;
+        raw.run(change).await;
+        raw.close().await;
         let before = fs::read(copy.database()).unwrap();
         let output = cli(&copy.config_file(), &["serve"]).await;
         ended_with(&output, 1);
@@ -67,7 +67,7 @@ async fn a_database_that_is_none_or_from_a_newer_version_is_refused_and_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_folders_between_starts() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     for folder in ["spool", "index"] {
         fs::remove_dir_all(copy.data().join(folder)).unwrap();
     }
@@ -82,7 +82,7 @@ async fn missing_folders_between_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn folders_that_go_while_it_serves() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(&EMBEDDED).await;
     app.post(&ended("call_1", &app.sender.audio("/1.mp3", &recording(1)))).await;
     app.settle().await;
     fs::remove_dir_all(app.data_dir().join("spool")).unwrap();
@@ -107,7 +107,7 @@ async fn folders_that_go_while_it_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_is_open_to_everybody_is_closed() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     for (before, after) in [(0o755, 0o750), (0o777, 0o770), (0o750, 0o750), (0o700, 0o700)] {
         fs::set_permissions(copy.data(), fs::Permissions::from_mode(before)).unwrap();
         copy.open().await.unwrap().db.close().await;
@@ -118,7 +118,7 @@ async fn a_directory_that_is_open_to_everybody_is_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn folders_of_the_file_system_are_nothing_of_ours() {
-    let mut app = TestApp::start().await;
+    let mut app = TestApp::with(&EMBEDDED).await;
     app.post(&ended("call_1", &app.sender.audio("/1.mp3", &recording(1)))).await;
     app.settle().await;
     app.stop().await;
@@ -136,7 +136,7 @@ async fn folders_of_the_file_system_are_nothing_of_ours() {
 /// Copied file by file under a running server: it opens, and whatever the copy lacks is named; nothing else is said.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_made_while_it_serves_opens_or_says_what_it_lacks() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(&EMBEDDED).await;
     let posting = async {
         for n in 0..60 {
             let url = app.sender.audio(&format!("/{n}.mp3"), &recording(n));
@@ -195,7 +195,7 @@ fn files_that_stay(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_write_ahead_log_a_copy_says_what_it_lacks() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(&EMBEDDED).await;
     app.post(&ended("call_1", &app.sender.audio("/1.mp3", &recording(1)))).await;
     app.call_in("call_1", "archived").await;
     let copy = tempfile::tempdir().unwrap();

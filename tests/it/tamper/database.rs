@@ -1,10 +1,12 @@
 //! The database's file and its schema.
 
+use callvault::db::Db;
 use sqlx::{Connection, Row};
 
 use super::archive::Copy;
 use super::exceptions::is_listed;
-use super::rows::{ask, connect, run, tables, texts};
+use crate::raw::Raw;
+use crate::servers::Postgres;
 
 /// Everything that the tables say, but what can't be found anyway.
 async fn content(copy: &Copy) -> Result<Vec<String>, sqlx::Error> {
@@ -31,7 +33,7 @@ async fn content(copy: &Copy) -> Result<Vec<String>, sqlx::Error> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bit_flipped_in_the_database_is_found_or_changes_no_row() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     let original = std::fs::read(copy.database()).unwrap();
     let whole = content(&copy).await.unwrap();
     let mut random = fastrand::Rng::with_seed(7);
@@ -56,14 +58,13 @@ async fn every_bit_flipped_in_the_database_is_found_or_changes_no_row() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_schema_is_found_and_named() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     let original = std::fs::read(copy.database()).unwrap();
-    let mut connection = connect(&copy.database()).await;
-    let indexes =
-        texts(&mut connection, "select name from sqlite_master where type = 'index' and sql is not null").await;
+    let mut raw = Raw::file(&copy.database()).await;
+    let indexes = raw.texts("select name from sqlite_master where type = 'index' and sql is not null").await;
     let mut cases: Vec<(String, String)> =
         indexes.iter().map(|index| (format!("drop index {index}"), format!("index {index}"))).collect();
-    for table in tables(&mut connection).await {
+    for table in raw.tables().await {
         let column = format!("alter table {table} add column stranger text");
         cases.push((column, format!("table {table}")));
         cases.push((format!("create index stranger on {table} (1)"), "index stranger".to_owned()));
@@ -72,46 +73,86 @@ async fn a_changed_schema_is_found_and_named() {
     }
     cases.push(("create view stranger as select 1".to_owned(), "view stranger".to_owned()));
     cases.push(("create table stranger (a)".to_owned(), "table stranger".to_owned()));
-    connection.close().await.unwrap();
+    raw.close().await;
     assert!(cases.len() > 30);
     for (sql, name) in cases {
         std::fs::write(copy.database(), &original).unwrap();
-        let mut connection = connect(&copy.database()).await;
-        run(&mut connection, &sql).await;
-        connection.close().await.unwrap();
+        let mut raw = Raw::file(&copy.database()).await;
+        raw.run(&sql).await;
+        raw.close().await;
         let verdict = copy.verify().await;
         assert!(verdict.names(std::slice::from_ref(&name)), "{sql}: {verdict:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run.sh has it"]
+async fn a_changed_schema_is_found_and_named_on_a_server_too() {
+    let postgres = Postgres::start();
+    let of = |database: &str| format!("{}{database}", postgres.url().strip_suffix("postgres").unwrap());
+    let mut raw = Raw::server(&postgres.url()).await;
+    raw.run("create database whole").await;
+    let whole = Db::open_postgres(&of("whole"), None).await.unwrap();
+    whole.migrate().await.unwrap();
+    assert_eq!(whole.flaws().await.unwrap(), [], "as the migrations make it");
+    whole.close().await;
+    let mut cases = vec![
+        ("index calls_open", "drop index calls_open".to_owned()),
+        ("constraint tokens_secret_hash_key", "alter table tokens drop constraint tokens_secret_hash_key".to_owned()),
+        ("trigger journal_grown", "drop trigger journal_grown on journal_head".to_owned()),
+        ("trigger journal_grown", "alter table journal_head disable trigger journal_grown".to_owned()),
+        ("table calls", "alter table calls alter status drop not null".to_owned()),
+        ("table stranger", "create table stranger (a int)".to_owned()),
+        ("view stranger", "create view stranger as select 1".to_owned()),
+        ("rule stranger", "create rule stranger as on delete to journal do instead nothing".to_owned()),
+        (
+            "function callvault_journal_grown",
+            "create or replace function callvault_journal_grown() returns trigger language plpgsql as
+             $$ begin return null; end $$"
+                .to_owned(),
+        ),
+    ];
+    for table in ["journal", "calls", "sessions"] {
+        cases.push(("trigger stranger", format!(
+            "create trigger stranger before insert on {table} for each row execute function suppress_redundant_updates_trigger()"
+        )));
+        cases.push(("index stranger", format!("create index stranger on {table} ((1))")));
+    }
+    for (n, (name, sql)) in cases.iter().enumerate() {
+        raw.run(&format!("create database case_{n} template whole")).await;
+        let mut changed = Raw::server(&of(&format!("case_{n}"))).await;
+        changed.run(sql).await;
+        changed.close().await;
+        let db = Db::open_postgres(&of(&format!("case_{n}")), None).await.unwrap();
+        let flaws = db.flaws().await.unwrap();
+        db.close().await;
+        assert!(flaws.iter().any(|(what, _)| what == name), "{sql}: {flaws:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_lost_a_row_is_found() {
-    let copy = Copy::new().await;
-    let mut connection = connect(&copy.database()).await;
-    run(&mut connection, "pragma writable_schema = on").await;
+    let copy = Copy::embedded().await;
+    let mut raw = Raw::file(&copy.database()).await;
+    raw.run("pragma writable_schema = on").await;
     // The row is inserted while the index is not looked after.
     let sql = "select sql from sqlite_master where name = 'calls_open'";
-    let definition = texts(&mut connection, sql).await.remove(0);
-    run(
-        &mut connection,
+    let definition = raw.texts(sql).await.remove(0);
+    raw.run(
         "update sqlite_master set sql = 'create index calls_open on calls (open_since) where open_since < 0'
         where name = 'calls_open'",
     )
     .await;
-    connection.close().await.unwrap();
-    let mut connection = connect(&copy.database()).await;
-    run(&mut connection, "reindex calls_open").await;
-    run(&mut connection, "pragma writable_schema = on").await;
+    raw.close().await;
+    let mut raw = Raw::file(&copy.database()).await;
+    raw.run("reindex calls_open").await;
+    raw.run("pragma writable_schema = on").await;
     let sql = format!("update sqlite_master set sql = '{definition}' where name = 'calls_open'");
-    run(&mut connection, &sql).await;
-    connection.close().await.unwrap();
-    let mut connection = connect(&copy.database()).await;
-    assert_eq!(
-        ask(&mut connection, "select 1 from calls where open_since is not null").await.len(),
-        0,
-        "it hides a call"
-    );
-    connection.close().await.unwrap();
+    raw.run(&sql).await;
+    raw.close().await;
+    let mut raw = Raw::file(&copy.database()).await;
+    assert_eq!(raw.texts("select call_id from calls where open_since is not null").await.len(), 0, "it hides a call");
+    raw.close().await;
     let verdict = copy.verify().await;
     assert!(verdict.names(&["missing from index calls_open".to_owned()]), "{verdict:?}");
 }

@@ -10,6 +10,7 @@ pub const UNFINDABLE: &[&str] = &[
     "sign_in_links",
     "node-id",
     "serve.lock",
+    "verify.json",
     "index/live/*.lock",
     "index/live/meta.json",
     "spool/, objects/.staging/",

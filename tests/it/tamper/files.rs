@@ -169,8 +169,7 @@ impl Saved {
 }
 
 /// Damages every file below a folder in every way; what was not found or not named, and how many cases there were.
-async fn damage_all(folder: &str, names: impl Fn(&str) -> Vec<String>) -> (Vec<String>, usize) {
-    let copy = Copy::new().await;
+async fn damage_all(copy: Copy, folder: &str, names: impl Fn(&str) -> Vec<String>) -> (Vec<String>, usize) {
     let below = copy.data().join(folder);
     let (saved, mut random) = (Saved::of(&below), fastrand::Rng::with_seed(SEED));
     let (mut wrong, mut cases) = (Vec::new(), 0);
@@ -203,7 +202,7 @@ async fn every_damaged_object_and_lock_is_found_and_named() {
         let key = name.strip_prefix("objects/").unwrap();
         vec![key.strip_suffix(".retention.json").unwrap_or(key).to_owned()]
     };
-    let (wrong, cases) = damage_all("objects", key).await;
+    let (wrong, cases) = damage_all(Copy::embedded().await, "objects", key).await;
     assert!(cases > 100, "{cases}");
     assert_eq!(wrong, [""; 0]);
 }
@@ -215,14 +214,14 @@ async fn every_damaged_file_of_the_index_is_found() {
         // Without its lists there is nothing to name a file of.
         vec![file.clone(), format!("{file}.copy"), "the search index is damaged".into(), "no search index yet".into()]
     };
-    let (wrong, cases) = damage_all("index", file).await;
+    let (wrong, cases) = damage_all(Copy::new().await, "index", file).await;
     assert!(cases > 60, "{cases}");
     assert_eq!(wrong, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_are_no_objects_are_found_wherever_they_lie() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     let objects = copy.data().join("objects");
     for place in ["stray", "recordings/stray.mp3", "recordings/.hidden", "other/deep/file", "x.mp3.retention.json"] {
         let path = objects.join(place);
@@ -239,8 +238,8 @@ async fn files_that_are_no_objects_are_found_wherever_they_lie() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_matters_to_nobody_changes_nothing() {
-    let copy = Copy::new().await;
-    for name in ["node-id", "serve.lock"] {
+    let copy = Copy::embedded().await;
+    for name in ["node-id", "serve.lock", "verify.json"] {
         assert!(is_listed(name));
         for content in [&b"other"[..], b"", b"\xff\xfe"] {
             fs::write(copy.data().join(name), content).unwrap();
@@ -256,7 +255,7 @@ async fn what_matters_to_nobody_changes_nothing() {
 /// The program says it, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_names_the_object_and_ends_with_1() {
-    let copy = Copy::new().await;
+    let copy = Copy::embedded().await;
     let objects = files(&copy.data().join("objects"));
     let object = objects.iter().find(|file| file.to_string_lossy().ends_with(".mp3")).unwrap();
     assert!(cut(object, &mut fastrand::Rng::with_seed(SEED)));

@@ -2,25 +2,36 @@
 //! mended.
 
 use serde_json::Value;
-use sqlx::{Connection, Row};
 
-use super::rows::{ask, connect, run};
-use crate::app::TestApp;
+use crate::app::{TestApp, load};
 use crate::events::{accepted, ended, ended_after, missed, recording};
 use crate::http::eventually;
+use crate::raw::Raw;
+
+async fn raw(app: &TestApp) -> Raw {
+    Raw::of(&load(&app.config_file(), ""), app.scratch()).await
+}
 
 /// Changes rows beside the server.
 async fn change(app: &TestApp, sql: &str) {
-    let mut connection = connect(&app.data_dir().join("callvault.db")).await;
-    assert!(run(&mut connection, sql).await > 0, "{sql}");
-    connection.close().await.unwrap();
+    let mut raw = raw(app).await;
+    assert!(raw.run(sql).await > 0, "{sql}");
+    raw.close().await;
 }
 
 async fn value(app: &TestApp, sql: &str) -> String {
-    let mut connection = connect(&app.data_dir().join("callvault.db")).await;
-    let value = ask(&mut connection, sql).await[0].get(0);
-    connection.close().await.unwrap();
+    let mut raw = raw(app).await;
+    let value = raw.texts(sql).await.remove(0);
+    raw.close().await;
     value
+}
+
+/// A column's value as a literal.
+async fn literal(app: &TestApp, column: &str, of: &str) -> String {
+    let raw = raw(app).await;
+    let literal = raw.literal(column);
+    raw.close().await;
+    value(app, &format!("select {literal} from {of}")).await
 }
 
 /// How many rows `/readyz` says are damaged, without naming anything to whoever asks.
@@ -46,7 +57,7 @@ async fn a_damaged_call_holds_nobody_up_and_heals() {
     app.post(&ended_after("call_bad", 1)).await;
     app.post(&ended_after("call_good", 1)).await;
     app.settle().await;
-    let facts = value(&app, "select quote(facts) from calls where call_id = 'call_bad'").await;
+    let facts = literal(&app, "facts", "calls where call_id = 'call_bad'").await;
     change(&app, "update calls set facts = '{' where call_id = 'call_bad'").await;
     // Everything is looked at once more.
     change(&app, "update cursors set next_seq = 0").await;
@@ -81,7 +92,7 @@ async fn a_damaged_entry_holds_nobody_up_and_heals() {
     let app = TestApp::start().await;
     let seq = app.post(&missed("call_bad")).await;
     app.settle().await;
-    let entry = value(&app, &format!("select quote(entry) from journal where seq = {seq}")).await;
+    let entry = literal(&app, "entry", &format!("journal where seq = {seq}")).await;
     change(&app, &format!("update journal set entry = 'x' || entry where seq = {seq}")).await;
     change(&app, "update cursors set next_seq = 0").await;
     app.post(&ended_after("call_behind", 1)).await;
@@ -99,7 +110,7 @@ async fn a_damaged_call_is_left_out_of_a_new_index_until_it_is_mended() {
         app.post(&missed(&format!("call_{n}"))).await;
     }
     app.found("limit=1", 5).await;
-    let facts = value(&app, "select quote(facts) from calls where call_id = 'call_2'").await;
+    let facts = literal(&app, "facts", "calls where call_id = 'call_2'").await;
     change(&app, "update calls set facts = '[]' where call_id = 'call_2'").await;
     std::fs::remove_dir_all(app.data_dir().join("index/live")).unwrap();
     app.found("limit=1&q=call_1 OR call_3 OR call_4 OR call_0", 4).await;
@@ -119,7 +130,7 @@ async fn a_row_that_asks_for_a_recording_without_a_journal_entry_is_named_and_no
         &app,
         &format!(
             "insert into recordings (call_seq, source, call_id, url, state, analysed)
-             values (0, 'stray', 'call_real', '{stray}', 'pending', 0)"
+             values (0, 'stray', 'call_real', '{stray}', 'pending', false)"
         ),
     )
     .await;
@@ -130,9 +141,8 @@ async fn a_row_that_asks_for_a_recording_without_a_journal_entry_is_named_and_no
     app.post(&ended("call_next", &app.sender.audio("/next.mp3", &recording(3)))).await;
     app.call_in("call_next", "archived").await;
     assert_eq!(app.sender.asked("/stray.mp3").len(), 0);
-    let attempts =
-        "select cast(attempts = 0 and next_attempt_at > 0 as text) from recording_work where source = 'stray'";
-    assert_eq!(value(&app, attempts).await, "1", "it waits for a while");
+    let attempts = "select case when attempts = 0 and next_attempt_at > 0 then 'waits' else '' end from recording_work where source = 'stray'";
+    assert_eq!(value(&app, attempts).await, "waits", "it waits for a while");
     change(&app, "delete from recordings where source = 'stray'").await;
     change(&app, "delete from recording_work where source = 'stray'").await;
     app.finish().await;
@@ -145,14 +155,14 @@ async fn a_lease_or_a_pause_of_a_hundred_years_does_not_keep_a_recording_away() 
     let app = TestApp::with(&[("recordings.retry_base", "\"5m\"")]).await;
     let far = 253_402_300_799_000_000_i64;
     for (path, change_to) in [
-        ("/lease.mp3", format!("leased_until = {far}, lease_owner = 'nobody'")),
+        ("/lease.mp3", format!("next_attempt_at = 0, leased_until = {far}, lease_owner = 'nobody'")),
         ("/pause.mp3", format!("next_attempt_at = {far}")),
     ] {
         let url = app.sender.on(path, [Reply::Status(503), Reply::Audio(recording(1))]);
         let call_id = format!("call_{}", &path[1..6]);
         app.post(&ended(&call_id, &url)).await;
         app.call_when(&call_id, "it was tried once", |call| call["recording"]["attempts"] == 1).await;
-        change(&app, &format!("update recording_work set next_attempt_at = 0, {change_to}")).await;
+        change(&app, &format!("update recording_work set {change_to}")).await;
         app.call_in(&call_id, "archived").await;
     }
     app.finish().await;
