@@ -123,7 +123,9 @@ async fn a_sender_that_is_too_slow_is_tried_again() {
 /// Each ends as failed, with a reason and a flag; the first word says whether it was tried more than once.
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_for_good() {
-    let app = TestApp::with(IMPATIENT).await;
+    // Long enough for a second attempt at what a busy machine is slow with.
+    let patience = [("recordings.give_up_after", "\"3s\""), ("recordings.max_bytes", "100000")];
+    let app = TestApp::with(&patience).await;
     let elsewhere = FakeDoubleTick::start_open().await;
     let away = Reply::Redirect(elsewhere.url("/a.mp3"));
     let home = Reply::Redirect("/loop.mp3".into());
