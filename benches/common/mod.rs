@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "no bench uses all of it")]
 
 pub mod pair;
+pub mod quota;
 pub mod recordings;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -61,9 +61,19 @@ pub struct Outcome {
     pub elapsed: Duration,
 }
 
-/// Runs the connections on one thread, in turn to each address; each asks `due` for the next event until it gives none.
+/// Runs the connections on one thread, in turn to each address. Each asks `due` for the next event until it gives none.
 /// Latencies from due to answered.
 pub fn load(addresses: &[SocketAddr], path: &str, due: impl Fn(Instant) -> Option<(u64, Instant)>) -> Outcome {
+    load_over(CONNECTIONS, addresses, path, due)
+}
+
+/// [`load`] over so many connections.
+pub fn load_over(
+    connections: usize,
+    addresses: &[SocketAddr],
+    path: &str,
+    due: impl Fn(Instant) -> Option<(u64, Instant)>,
+) -> Outcome {
     let (latencies, refused, start) = (RefCell::new(Vec::new()), Cell::new(0), Instant::now());
     let connection = async |address: SocketAddr| {
         let stream = TcpStream::connect(address).await.expect("the server accepts");
@@ -81,7 +91,7 @@ pub fn load(addresses: &[SocketAddr], path: &str, due: impl Fn(Instant) -> Optio
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let addresses = addresses.iter().cycle().take(CONNECTIONS).copied();
+    let addresses = addresses.iter().cycle().take(connections).copied();
     runtime.block_on(join_all(addresses.map(connection)));
     let mut latencies = latencies.take();
     latencies.sort();

@@ -3,10 +3,14 @@
 use std::net::SocketAddr;
 
 use super::common::pair::{PAIR, Postgres, S3, node};
+use super::common::quota::Quota;
 use super::common::{Server, figure, median, processor_time};
 use super::dropping::Dropping;
-use super::load::{CONNECTIONS, load};
+use super::load::{CONNECTIONS, load, load_over};
 use super::{AS_FAST_AS_POSSIBLE, Numbers, ROUNDS, WEBHOOKS, catch_up, rows};
+
+/// What a node on a small machine has of a core.
+const SMALL: f64 = 0.5;
 
 /// What a load came to, and what it took.
 struct Round {
@@ -19,8 +23,8 @@ struct Round {
     cost: [f64; 3],
 }
 
-/// Posts to these nodes as fast as they answer, and lets all of them catch up.
-fn round(nodes: &[&Server], postgres: &Postgres, numbers: &Numbers) -> Round {
+/// Posts to these nodes over so many connections as fast as they answer, and lets all of them catch up.
+fn round(connections: usize, nodes: &[&Server], postgres: &Postgres, numbers: &Numbers) -> Round {
     let batches = || -> f64 { nodes.iter().map(|node| node.metric("callvault_journal_batch_entries_count", "")).sum() };
     let used = || {
         let nodes = nodes.iter().map(|node| processor_time(node.pid())).sum();
@@ -28,7 +32,7 @@ fn round(nodes: &[&Server], postgres: &Postgres, numbers: &Numbers) -> Round {
     };
     let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
     let (batches_before, before) = (batches(), used());
-    let outcome = load(&addresses, WEBHOOKS, |start| numbers.fast(start));
+    let outcome = load_over(connections, &addresses, WEBHOOKS, |start| numbers.fast(start));
     let (batches, after) = (batches() - batches_before, used());
     println!("{} nodes: {}", nodes.len(), outcome.in_words());
     for node in nodes {
@@ -56,6 +60,32 @@ fn tell_cost(what: &str, rounds: &[Round]) {
     figure(&format!("intake, {PAIR}: {what}: processor time an event: callvault, PostgreSQL, client"), cost, "");
 }
 
+/// One node beside two, each with a part of a processor, as on small machines of their own, while the database has what it
+/// needs. On one machine two nodes only share what one has for itself.
+fn small_machines(first: &Server, second: &mut Server, postgres: &Postgres, numbers: &Numbers) {
+    let name = |what: &str| format!("intake, {PAIR}: nodes with {:.0} % of a core each: {what}", SMALL * 100.0);
+    let (mut alone, mut together) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let Ok(small) = Quota::set(first.pid(), SMALL) else {
+            figure(&name("two as a multiple of one"), "not measured: only root can give a part of a core", "at least 1.5");
+            return;
+        };
+        alone.push(round(CONNECTIONS, &[first], postgres, numbers));
+        drop(small);
+        second.resume();
+        catch_up(second);
+        let small = [first, second].map(|node| Quota::set(node.pid(), SMALL).expect("as before"));
+        together.push(round(2 * CONNECTIONS, &[first, second], postgres, numbers));
+        drop(small);
+        second.stop();
+    }
+    let times = together.iter().zip(&alone).map(|(two, one)| two.rate / one.rate).collect();
+    let rates = [&alone, &together].map(|rounds| format!("{:.0}/s", of(rounds, |round| round.rate)));
+    figure(&name("one, two"), rates.join(", "), "");
+    figure(&name("two as a multiple of one"), format!("{:.2}", median(times)), "at least 1.5");
+    tell_cost("two small nodes", &together);
+}
+
 pub fn measure() {
     let (postgres, s3) = (Postgres::start(), S3::start());
     rows::prepare(&postgres);
@@ -69,15 +99,16 @@ pub fn measure() {
     let (mut alone, mut together, mut theirs, mut inserts) = (vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
         theirs.push(load(&[dropping.address], "/drop", |start| numbers.fast(start)).rate());
-        let one = round(&[&first], &postgres, &numbers);
+        let one = round(CONNECTIONS, &[&first], &postgres, &numbers);
         let size = rows::RowSize::of(&postgres, "intake");
         inserts.push(rows::batches(&postgres, one.batch.round() as usize, &size, AS_FAST_AS_POSSIBLE));
         alone.push(one);
         second.resume();
         catch_up(&second);
-        together.push(round(&[&first, &second], &postgres, &numbers));
+        together.push(round(CONNECTIONS, &[&first, &second], &postgres, &numbers));
         second.stop();
     }
+    small_machines(&first, &mut second, &postgres, &numbers);
     let shares = alone.iter().zip(&theirs).map(|(one, dropped)| one.rate / dropped * 100.0).collect();
     let besides = alone.iter().zip(&inserts).map(|(one, inserts)| one.batches / inserts * 100.0).collect();
     let times = together.iter().zip(&alone).map(|(two, one)| two.rate / one.rate).collect();

@@ -292,6 +292,21 @@ impl Tx {
         bounded("database.execute", STEP_PATIENCE, statement).await
     }
 
+    /// The rows for each question.
+    ///
+    /// # Errors
+    /// As the database reports them.
+    pub async fn ask(&mut self, asked: impl IntoIterator<Item = Ask>) -> Result<Vec<Vec<Row>>> {
+        let mut rows = Vec::new();
+        for ask in asked {
+            rows.push(match ask {
+                Ask::Plain(sql) => self.fetch_all(sql, &[]).await?,
+                Ask::ByKeys { head, keys } => self.fetch_in(head, &keys).await?,
+            });
+        }
+        Ok(rows)
+    }
+
     /// The rows of many keys: `head` ends in what the keys are compared with.
     ///
     /// # Errors

@@ -36,10 +36,11 @@ impl<C: Connection> WriteConnection<C> {
         if self.closed.load(Ordering::Acquire) {
             return Err(sqlx::Error::PoolClosed.into());
         }
-        if held.is_none() {
+        let is_new = held.is_none();
+        if is_new {
             *held = Some(C::connect_with(&self.options).await?);
         }
-        Ok(WriteTx { held: Some(held) })
+        Ok(WriteTx { held: Some(held), is_new })
     }
 
     /// Nothing is written from now on.
@@ -60,6 +61,8 @@ impl<C: Connection> WriteConnection<C> {
 pub struct WriteTx<C> {
     /// Until it is ended.
     held: Option<OwnedMutexGuard<Option<C>>>,
+    /// The connection was opened for it.
+    pub(super) is_new: bool,
 }
 
 impl<C> WriteTx<C> {

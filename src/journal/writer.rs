@@ -247,6 +247,9 @@ fn kib(entries: &[NewEntry]) -> u32 {
     u32::try_from(bytes.div_ceil(1024).min(QUEUE_KIB)).unwrap_or(1)
 }
 
+/// A transaction that has the journal, with the head's row.
+type Begun = Result<(Tx, Vec<Vec<Row>>), DbError>;
+
 struct Writer {
     db: Db,
     clock: Clock,
@@ -264,6 +267,7 @@ impl Writer {
         let mut batch = Vec::new();
         while jobs.recv_many(&mut batch, BATCH_ENTRIES).await > 0 {
             self.is_under_way(Some(Instant::now()));
+            let begun = self.begin_first(&mut batch, &mut jobs).await;
             let (mut entries, mut askers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
             for job in batch.drain(..) {
                 askers.push((job.entries.len(), job.answer, job.room));
@@ -271,7 +275,7 @@ impl Writer {
             }
             metrics::histogram!("callvault_journal_batch_entries").record(entries.len() as f64);
             fault::point("journal.taken");
-            let outcomes = self.append(&entries).await;
+            let outcomes = self.append(&entries, begun).await;
             // Waking everybody is not this thread's work: the next batch waits.
             self.askers.spawn(async move {
                 answer(askers, outcomes);
@@ -281,19 +285,34 @@ impl Writer {
         }
     }
 
+    /// Where other nodes append too, it is the journal that is waited for: what came meanwhile goes along with what was
+    /// there before.
+    async fn begin_first(&self, batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>) -> Option<Begun> {
+        if !self.db.is_shared() {
+            return None;
+        }
+        let begun = self.db.begin_with(vec![HEAD]).await;
+        while batch.len() < BATCH_ENTRIES
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        Some(begun)
+    }
+
     fn is_under_way(&self, since: Option<Instant>) {
         *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// Appends a batch; where the outcome of an attempt is unknown, the next looks first for what is already there.
     /// Gives an outcome for each entry.
-    async fn append(&self, entries: &[NewEntry]) -> Vec<Outcome> {
+    async fn append(&self, entries: &[NewEntry], mut begun: Option<Begun>) -> Vec<Outcome> {
         // Who can put it by until the database is back need not wait for that.
         let mut pauses = RETRY_PAUSES[if self.db.is_shared() { ..1 } else { ..RETRY_PAUSES.len() }].iter().copied();
         let mut since = entries.iter().filter_map(|entry| entry.tried_since).min();
         let mut repeated = since.is_some();
         loop {
-            let error = match self.attempt(entries, &mut since).await {
+            let error = match self.attempt(entries, &mut since, begun.take()).await {
                 Ok(receipts) => return receipts.into_iter().map(Ok).collect(),
                 Err(why @ (ProjectionError::Entry(_) | ProjectionError::Panicked)) => {
                     tracing::warn!(%why, "a batch is taken apart: one of its entries can't be folded");
@@ -336,7 +355,7 @@ impl Writer {
     /// One entry; a webhook that can't be projected goes into quarantine, anything else is an error of ours.
     async fn alone(&self, entry: &NewEntry, mut since: Option<u64>) -> Result<Receipt, DbError> {
         const REASON: &str = "projection_failed";
-        let error = match self.attempt(std::slice::from_ref(entry), &mut since).await {
+        let error = match self.attempt(std::slice::from_ref(entry), &mut since, None).await {
             Ok(receipts) => return only(receipts),
             Err(error) => error,
         };
@@ -352,21 +371,39 @@ impl Writer {
         tracing::error!(%error, "a webhook is quarantined: it can't be projected");
         let (kind, reason) = (Kind::WebhookQuarantined, Some(REASON.to_owned()));
         let quarantined = NewEntry { kind, subject: None, reason, ..entry.clone() };
-        let receipts = self.attempt(&[quarantined], &mut since).await.map_err(into_db_error)?;
+        let receipts = self.attempt(&[quarantined], &mut since, None).await.map_err(into_db_error)?;
         only(receipts).map(|receipt| Receipt { quarantined: Some(REASON), ..receipt })
     }
 
     /// A panic costs the entry that causes it, never the writer. `since` is the journal's size before the first attempt
     /// at these entries; set by it.
-    async fn attempt(&self, entries: &[NewEntry], since: &mut Option<u64>) -> Result<Vec<Receipt>, ProjectionError> {
-        caught(self.transaction(entries, since)).await.unwrap_or(Err(ProjectionError::Panicked))
+    async fn attempt(
+        &self,
+        entries: &[NewEntry],
+        since: &mut Option<u64>,
+        begun: Option<Begun>,
+    ) -> Result<Vec<Receipt>, ProjectionError> {
+        caught(self.transaction(entries, since, begun)).await.unwrap_or(Err(ProjectionError::Panicked))
     }
 
-    /// Begins with the questions of all: the rows of the head, and for each projection those that it asked for.
-    async fn begin(&self, entries: &[NewEntry]) -> Result<(Tx, Vec<Row>, Vec<Vec<Row>>), DbError> {
+    /// Begins, unless it has begun with the head's question, with the questions of all: the rows of the head, and for each
+    /// projection those that it asked for.
+    async fn begin(
+        &self,
+        entries: &[NewEntry],
+        begun: Option<Begun>,
+    ) -> Result<(Tx, Vec<Row>, Vec<Vec<Row>>), DbError> {
         let asked: Vec<Option<Ask>> = self.projections.iter().map(|projection| projection.ask(entries)).collect();
         let has_asked: Vec<bool> = asked.iter().map(Option::is_some).collect();
-        let (tx, answers) = self.db.begin_with(once(HEAD).chain(asked.into_iter().flatten()).collect()).await?;
+        let asked = asked.into_iter().flatten();
+        let (tx, answers) = match begun {
+            None => self.db.begin_with(once(HEAD).chain(asked).collect()).await?,
+            Some(begun) => {
+                let (mut tx, mut answers) = begun?;
+                answers.extend(tx.ask(asked).await?);
+                (tx, answers)
+            }
+        };
         let mut answers = answers.into_iter();
         let mut next = || answers.next().unwrap_or_default();
         let first = next();
@@ -377,8 +414,9 @@ impl Writer {
         &self,
         entries: &[NewEntry],
         since: &mut Option<u64>,
+        begun: Option<Begun>,
     ) -> Result<Vec<Receipt>, ProjectionError> {
-        let (mut tx, first, answers) = self.begin(entries).await?;
+        let (mut tx, first, answers) = self.begin(entries, begun).await?;
         fault::point("journal.begun");
         let (mut frontier, last_at) = head(first.first())?;
         let known = match *since {
