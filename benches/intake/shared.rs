@@ -67,7 +67,11 @@ fn small_machines(first: &Server, second: &mut Server, postgres: &Postgres, numb
     let (mut alone, mut together) = (vec![], vec![]);
     for _ in 0..ROUNDS {
         let Ok(small) = Quota::set(first.pid(), SMALL) else {
-            figure(&name("two as a multiple of one"), "not measured: only root can give a part of a core", "at least 1.5");
+            figure(
+                &name("two as a multiple of one"),
+                "not measured: only root can give a part of a core",
+                "at least 1.5",
+            );
             return;
         };
         alone.push(round(CONNECTIONS, &[first], postgres, numbers));

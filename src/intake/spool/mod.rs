@@ -208,7 +208,8 @@ impl Drain {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 taken = self.queue.recv_many(&mut jobs, BATCH), if receives => match taken {
-                    0 => return,
+                    // The door is closed: the end is near.
+                    0 => return cancel.cancelled().await,
                     _ => self.take(std::mem::take(&mut jobs), idle),
                 },
                 outcome = ended(&mut self.under_way) => self.settle(outcome),
