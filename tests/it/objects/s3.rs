@@ -86,7 +86,8 @@ async fn another_client_sees_the_lock_and_can_not_break_it() {
     let retain_until = until(2031) + 1.microsecond();
     let put = store.put_new(&key("a/1.mp3"), bytes("locked"), retain_until).await.unwrap();
     let version = put.version.unwrap();
-    let of = ["--key", &path, "--version-id", &version];
+    // An id may begin with a dash.
+    let of = ["--key", &path, &format!("--version-id={version}")];
     let retention = bucket.aws("get-object-retention", &of).await.unwrap();
     assert_eq!(retention["Retention"]["Mode"], "COMPLIANCE");
     let date: Timestamp = retention["Retention"]["RetainUntilDate"].as_str().unwrap().parse().unwrap();

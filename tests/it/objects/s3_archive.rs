@@ -117,7 +117,7 @@ async fn done_to(bucket: &Bucket, app: &TestApp) -> Vec<(String, &'static str)> 
     let hidden = (format!("object {key}"), "it is a delete marker");
     let (key, version) = of("call_held", "its legal hold is not the journal's").await;
     bucket
-        .aws("put-object-legal-hold", &["--key", &key, "--version-id", &version, "--legal-hold", "Status=ON"])
+        .aws("put-object-legal-hold", &["--key", &key, &format!("--version-id={version}"), "--legal-hold", "Status=ON"])
         .await
         .unwrap();
     let (key, version) = of("call_longer", "its lock ends 2040-").await;
