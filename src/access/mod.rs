@@ -164,6 +164,37 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn nodes_that_start_together_agree_on_the_tokens_of_the_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&dir.path().join("callvault.db")).await.unwrap();
+        db.migrate().await.unwrap();
+        let node = || {
+            let journal = Journal::start(db.clone(), Clock::system(), vec![Arc::new(TokenProjection)]).unwrap();
+            Access::new(db.clone(), journal, Clock::system())
+        };
+        let (one, other) = (node(), node());
+        let tokens = crate::config::with_defaults(&serde_json::json!({
+            "bootstrap": {"tokens": "admin=a-secret-of-a-good-length,ingest=and-another-one-beside-it"}
+        }));
+        let tokens = tokens.unwrap().bootstrap.parse().unwrap();
+        let (first, second) = tokio::join!(one.sync_bootstrap(&tokens), other.sync_bootstrap(&tokens));
+        first.and(second).unwrap();
+        assert_eq!(one.tokens().await.unwrap().len(), 2);
+        assert!(matches!(other.authenticate("a-secret-of-a-good-length").await, Ok(Some(_))));
+
+        let (first, second) = tokio::join!(
+            one.create_token("phone", Role::Ingest, "test"),
+            other.create_token("phone", Role::Officer, "test")
+        );
+        let ((Ok(secret), Err(TokenError::NameTaken(_))) | (Err(TokenError::NameTaken(_)), Ok(secret))) =
+            (first, second)
+        else {
+            panic!("one of them has it")
+        };
+        assert!(matches!(one.authenticate(&secret).await, Ok(Some(_))), "and its secret is the one that works");
+    }
+
+    #[tokio::test]
     async fn nobody_is_turned_away_because_the_database_is() {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open_sqlite(&dir.path().join("callvault.db")).await.unwrap();

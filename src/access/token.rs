@@ -87,7 +87,11 @@ impl Access {
             return Err(TokenError::NameTaken(name.to_owned()));
         }
         let body = Created { name: name.into(), role: role.as_str().into(), secret_sha256: hex::encode(hash(secret)) };
-        self.append(Kind::TokenCreated, name, actor, Body::of_json(&body)?).await
+        match self.append(Kind::TokenCreated, name, actor, Body::of_json(&body)?).await {
+            // Somebody else made it at the same moment.
+            Err(_) if self.find(name).await?.is_some() => Err(TokenError::NameTaken(name.to_owned())),
+            appended => appended,
+        }
     }
 
     /// Takes a token out of force; sessions that were opened with it end too.
@@ -127,8 +131,10 @@ impl Access {
             if let Some(other) = self.db.fetch_optional(sql, &params).await? {
                 return Err(TokenError::SecretReused(other.text("name")?));
             }
-            if self.find(&name).await?.is_none() {
-                self.add_token(&name, role, token.secret.expose(), "config").await?;
+            match self.add_token(&name, role, token.secret.expose(), "config").await {
+                // From a start before this one, or by a node that starts beside it.
+                Ok(()) | Err(TokenError::NameTaken(_)) => {}
+                Err(error) => return Err(error),
             }
             wanted.insert(name);
         }
