@@ -291,13 +291,13 @@ impl Writer {
         if !self.db.is_shared() {
             return None;
         }
-        let begun = self.db.begin_with(vec![HEAD]).await;
+        let begun = caught(self.db.begin_with(vec![HEAD])).await;
         while batch.len() < BATCH_ENTRIES
             && let Ok(job) = jobs.try_recv()
         {
             batch.push(job);
         }
-        Some(begun)
+        begun
     }
 
     fn is_under_way(&self, since: Option<Instant>) {
