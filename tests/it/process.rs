@@ -367,7 +367,10 @@ impl ProcessApp {
     /// Settles, stops the server, and checks that nothing was left half-way.
     pub async fn finish(mut self) {
         self.settle().await;
+        let told = self.log().len();
         assert_eq!(self.terminate().await.code(), Some(0));
+        let last = self.log()[told..].to_owned();
+        assert!(!last.contains("ERROR"), "an ordinary end is no failure: {last}");
         let mut config = self.config();
         if matches!(self.place, Place::Apart(_)) {
             // At rest, a copy is as good.
