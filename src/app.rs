@@ -18,6 +18,7 @@ use crate::health::Health;
 use crate::intake::call_key;
 use crate::journal::{Journal, Projection, Record};
 use crate::objects::{self, ObjectStore};
+use crate::flags::Rule;
 use crate::retention::{PolicyError, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
 
@@ -107,7 +108,7 @@ impl App {
     pub async fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
         let data_dir = |source| OpenError::DataDir { path: config.data_dir.display().to_string(), source };
         make_private_dir(&config.data_dir).map_err(data_dir)?;
-        let policies = PolicySet::load(&config.retention.policies)?;
+        let policies = PolicySet::load(&config.retention.policies, &Rule::names())?;
         // A remote store is only prepared here; a folder would be made where it is missing.
         let remote = match config.storage.kind {
             StorageKind::S3 => Some(objects::open(&config).await.map_err(data_dir)?),

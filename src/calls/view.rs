@@ -250,6 +250,14 @@ impl Facts {
         self.number(field).map(from_micros)
     }
 
+    /// All texts that were stated for a field.
+    pub fn texts(&self, field: Field) -> impl Iterator<Item = &str> {
+        self.fields.get(&field).into_iter().flatten().filter_map(|stated| match &stated.value {
+            Value::Text(text) => Some(text.as_str()),
+            Value::Number(_) => None,
+        })
+    }
+
     /// All numbers that were stated for a field.
     pub fn numbers(&self, field: Field) -> impl Iterator<Item = i64> {
         self.fields.get(&field).into_iter().flatten().filter_map(|stated| match stated.value {

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::db::{Complaint, Sight};
 use crate::lock::{DataDirLock, LockError};
 use crate::objects::{self, Diagnosis};
+use crate::flags::Rule;
 use crate::retention::PolicySet;
 
 /// Less free space than this on the data directory's disk is a fault, in bytes.
@@ -89,7 +90,7 @@ fn data_dir(config: &Config) -> Verdict {
 }
 
 fn policies(config: &Config) -> Verdict {
-    match PolicySet::load(&config.retention.policies) {
+    match PolicySet::load(&config.retention.policies, &Rule::names()) {
         Ok(set) => {
             let (first, others) = set.policies();
             let titles: Vec<&str> = std::iter::once(first).chain(others).map(|policy| policy.title.as_str()).collect();

@@ -37,6 +37,12 @@ impl Rule {
         Self::Contradiction,
     ];
 
+    /// The names of all.
+    #[must_use]
+    pub fn names() -> [&'static str; 9] {
+        Self::ALL.map(Self::as_str)
+    }
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,12 +3,14 @@
 //! Policies are data, in `/retention`. Here they are read and turned into a retain-until date; the store enforces that
 //! date. Nothing here removes anything.
 
+mod applies;
 mod dates;
 mod policy;
 
 use jiff::{Timestamp, ToSpan};
 
 pub use dates::{Period, PeriodError};
+pub use applies::{Conditions, Groups};
 pub use policy::{Policy, PolicyError, PolicySet, Start};
 
 use crate::calls::{Facts, Field};
@@ -49,8 +51,9 @@ impl PolicySet {
             None => basis.from,
         };
         let open = !facts.status().is_final() && facts.time(Field::EndedAt).is_none();
-        let from = if open { basis.checked_add(24.hours()).unwrap_or(Timestamp::MAX) } else { basis };
-        let (until, policy) = self.longest(from);
+        let end = if open { basis.checked_add(24.hours()).unwrap_or(Timestamp::MAX) } else { basis };
+        let received = from_micros(facts.final_received.unwrap_or(facts.first_received));
+        let (until, policy) = self.longest(facts, end, received.max(journaled.unwrap_or(received)));
         Kept { until, policy: policy.id.clone(), policy_sha256: self.sha256().to_owned() }
     }
 
@@ -66,7 +69,7 @@ impl PolicySet {
         let tomorrow = received.checked_add(24.hours()).unwrap_or(Timestamp::MAX);
         let contradiction = if ended > tomorrow && !facts.imported {
             Some("the call is said to end more than a day after it was reported")
-        } else if !facts.imported && self.longest(ended).0 < Period::years(1).after(received) {
+        } else if !facts.imported && self.longest(facts, ended, ended).0 < Period::years(1).after(received) {
             Some("the call is said to have ended so long ago that less than a year would remain to keep it")
         } else {
             None
@@ -74,11 +77,18 @@ impl PolicySet {
         Basis { from: if contradiction.is_some() { received } else { ended }, contradiction }
     }
 
-    fn longest(&self, from: Timestamp) -> (Timestamp, &Policy) {
-        let (first, others) = self.policies();
-        let start = (first.period.after(from), first);
-        others
-            .map(|policy| (policy.period.after(from), policy))
+    /// Of the policies that apply to a call the one that keeps it longest, the first of equals.
+    fn longest(&self, facts: &Facts, end: Timestamp, received: Timestamp) -> (Timestamp, &Policy) {
+        let until = |policy: &Policy| {
+            policy.period.after(match policy.start {
+                Start::CallEnd => end,
+                Start::Receipt => received,
+            })
+        };
+        let (first, _) = self.policies();
+        let start = (until(first), first);
+        self.applying(facts)
+            .map(|policy| (until(policy), policy))
             .fold(start, |best, next| if next.0 > best.0 { next } else { best })
     }
 }

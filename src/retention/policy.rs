@@ -1,13 +1,29 @@
-//! Policy files.
+//! Policy files: those of a folder, and those that come with the program.
 
 use std::path::Path;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::applies::{Conditions, Groups};
 use super::dates::{Period, PeriodError};
+use crate::calls::Facts;
 
-const BUILT_IN: &str = include_str!("../../retention/default.toml");
+/// What comes with the program. The first alone is in force where no folder is named; the others are there to be copied.
+const SHIPPED: [(&str, &str); 10] = [
+    ("default.toml", include_str!("../../retention/default.toml")),
+    ("cftc-oral.toml", include_str!("../../retention/cftc-oral.toml")),
+    ("fca-sysc-10a.toml", include_str!("../../retention/fca-sysc-10a.toml")),
+    ("finra-3170.toml", include_str!("../../retention/finra-3170.toml")),
+    ("mifid2.toml", include_str!("../../retention/mifid2.toml")),
+    ("mifid2-on-request.toml", include_str!("../../retention/mifid2-on-request.toml")),
+    ("sebi-investment-advisers.toml", include_str!("../../retention/sebi-investment-advisers.toml")),
+    ("sebi-research-analysts.toml", include_str!("../../retention/sebi-research-analysts.toml")),
+    ("sec-17a-4-communications.toml", include_str!("../../retention/sec-17a-4-communications.toml")),
+    ("sec-17a-4-six-years.toml", include_str!("../../retention/sec-17a-4-six-years.toml")),
+];
+/// Who belongs to which group, beside the policies.
+const GROUPS: &str = "groups.toml";
 
 /// From when a period runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -15,6 +31,8 @@ const BUILT_IN: &str = include_str!("../../retention/default.toml");
 pub enum Start {
     /// The end of the call, or its receipt if the end is unknown.
     CallEnd,
+    /// The receipt of the call's end, whatever date it states.
+    Receipt,
 }
 
 /// One rule about how long recordings are kept.
@@ -26,6 +44,7 @@ pub struct Policy {
     pub start: Start,
     pub reason: String,
     pub citation: String,
+    pub applies_to: Conditions,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +57,8 @@ struct File {
     reason: String,
     #[serde(default)]
     citation: String,
+    #[serde(default)]
+    applies_to: Conditions,
 }
 
 /// Why the policies can't be used.
@@ -51,6 +72,8 @@ pub enum PolicyError {
     File { file: String, why: String },
     #[error("policy file {file}: period {source}")]
     Period { file: String, source: PeriodError },
+    #[error("no policy in {0} applies to every call: one needs to be without [applies_to], or some would be kept by none")]
+    NotForAll(String),
 }
 
 /// All policies that apply, with the hash of their texts.
@@ -58,6 +81,7 @@ pub enum PolicyError {
 pub struct PolicySet {
     first: Policy,
     others: Vec<Policy>,
+    groups: Groups,
     sha256: String,
 }
 
@@ -69,14 +93,21 @@ impl PolicySet {
     #[must_use]
     pub fn built_in() -> Self {
         #[allow(clippy::expect_used, reason = "the embedded file is part of the program")]
-        Self::of(vec![("default.toml".into(), BUILT_IN.into())], "built-in").expect("the embedded policy is valid")
+        Self::of(vec![(SHIPPED[0].0.into(), SHIPPED[0].1.into())], "built-in", &[]).expect("the embedded policy is valid")
     }
 
-    /// The policies of a folder, or the built-in ones where `folder` is empty.
+    /// Names and texts of the policy files that come with the program.
+    #[must_use]
+    pub fn shipped() -> &'static [(&'static str, &'static str)] {
+        &SHIPPED
+    }
+
+    /// The policies of a folder, or the built-in one where `folder` is empty; `rules` are the names of flags that they may
+    /// speak of.
     ///
     /// # Errors
-    /// The folder can't be read, is empty, or a file in it is no policy.
-    pub fn load(folder: &str) -> Result<Self, PolicyError> {
+    /// The folder can't be read, is empty, a file in it is no policy, or they leave calls without any.
+    pub fn load(folder: &str, rules: &[&str]) -> Result<Self, PolicyError> {
         if folder.is_empty() {
             return Ok(Self::built_in());
         }
@@ -90,16 +121,25 @@ impl PolicySet {
             }
         }
         files.sort();
-        Self::of(files, folder)
+        Self::of(files, folder, rules)
     }
 
-    fn of(files: Vec<(String, String)>, folder: &str) -> Result<Self, PolicyError> {
-        let mut hash = Sha256::new();
-        let mut policies: Vec<Policy> = Vec::new();
-        for (file, text) in files {
+    fn of(files: Vec<(String, String)>, folder: &str, rules: &[&str]) -> Result<Self, PolicyError> {
+        let (mut hash, mut groups) = (Sha256::new(), Groups::default());
+        for (_, text) in &files {
             hash.update(text.len().to_be_bytes());
-            hash.update(&text);
+            hash.update(text);
+        }
+        if let Some((file, text)) = files.iter().find(|(file, _)| file == GROUPS) {
+            groups = toml::from_str(text)
+                .map_err(|error| PolicyError::File { file: file.clone(), why: error.message().to_owned() })?;
+        }
+        let mut policies: Vec<Policy> = Vec::new();
+        for (file, text) in files.into_iter().filter(|(file, _)| file != GROUPS) {
             let policy = read(&file, &text)?;
+            if let Some(why) = policy.applies_to.flaw(&groups, rules) {
+                return Err(PolicyError::File { file, why });
+            }
             if policies.iter().any(|known| known.id == policy.id) {
                 return Err(PolicyError::File {
                     file,
@@ -108,9 +148,19 @@ impl PolicySet {
             }
             policies.push(policy);
         }
-        let mut policies = policies.into_iter();
-        let first = policies.next().ok_or_else(|| PolicyError::Empty(folder.to_owned()))?;
-        Ok(Self { first, others: policies.collect(), sha256: hex::encode(hash.finalize()) })
+        if policies.is_empty() {
+            return Err(PolicyError::Empty(folder.to_owned()));
+        }
+        // The first is one that applies to every call.
+        let place = policies.iter().position(|policy| policy.applies_to.is_empty());
+        let first = policies.remove(place.ok_or_else(|| PolicyError::NotForAll(folder.to_owned()))?);
+        Ok(Self { first, others: policies, groups, sha256: hex::encode(hash.finalize()) })
+    }
+
+    /// The policies that apply to a call, first one that applies to all.
+    pub fn applying(&self, facts: &Facts) -> impl Iterator<Item = &Policy> {
+        let others = self.others.iter().filter(|policy| policy.applies_to.hold_for(facts, &self.groups));
+        std::iter::once(&self.first).chain(others)
     }
 
     /// SHA-256 over the policy files, lower-case hex.
@@ -137,6 +187,7 @@ fn read(file: &str, text: &str) -> Result<Policy, PolicyError> {
         start: parsed.start,
         reason: parsed.reason.trim().to_owned(),
         citation: parsed.citation,
+        applies_to: parsed.applies_to,
     })
 }
 
@@ -155,7 +206,7 @@ mod tests {
     #[test]
     fn a_folder_replaces_it_and_mistakes_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let load = || PolicySet::load(folder.path().to_str().unwrap());
+        let load = || PolicySet::load(folder.path().to_str().unwrap(), &["short_call"]);
         assert!(matches!(load(), Err(PolicyError::Empty(_))));
         let policy =
             |period: &str| format!("id = 'x'\ntitle = 't'\nperiod = '{period}'\nstart = 'call_end'\nreason = 'r'\n");
@@ -165,5 +216,30 @@ mod tests {
         assert!(load().unwrap_err().to_string().contains("a.toml: period \"7 years\""));
         std::fs::write(folder.path().join("a.toml"), policy("P7Y") + "perod = 1\n").unwrap();
         assert!(load().unwrap_err().to_string().contains("perod"));
+        for (conditions, why) in [
+            ("agents = []", "names nothing"),
+            ("agent_groups = ['desk']", "has nobody in it"),
+            ("flags = ['shortcall']", "no flag \"shortcall\""),
+            ("min_duration = 60\nmax_duration = 5", "no call lasts"),
+            ("agent = ['x']", "agent"),
+            ("channels = ['fax']", "fax"),
+            ("flags = ['short_call']", "applies to every call"),
+        ] {
+            std::fs::write(folder.path().join("a.toml"), policy("P7Y") + "[applies_to]\n" + conditions).unwrap();
+            let told = load().unwrap_err().to_string();
+            assert!(told.contains(why), "{conditions}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_shipped_can_be_used() {
+        let all = SHIPPED.map(|(file, text)| (file.to_owned(), text.to_owned())).to_vec();
+        let set = PolicySet::of(all, "shipped", &[]).unwrap();
+        let (first, others) = set.policies();
+        let all: Vec<&Policy> = std::iter::once(first).chain(others).collect();
+        assert_eq!(all.len(), SHIPPED.len());
+        assert!(all.iter().all(|policy| !policy.citation.is_empty() && policy.reason.len() > 80), "each says its source");
+        let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("retention")).unwrap().count();
+        assert_eq!(files, SHIPPED.len(), "every file of the folder is shipped");
     }
 }
