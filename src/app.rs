@@ -14,12 +14,12 @@ use crate::clock::Clock;
 use crate::config::{Config, StorageKind};
 use crate::db::{Db, Error as DbError, Result as DbResult};
 use crate::export;
+use crate::flags::Rule;
 use crate::health::Health;
 use crate::intake::call_key;
 use crate::journal::{Journal, Projection, Record};
 use crate::objects::{self, ObjectStore};
-use crate::flags::Rule;
-use crate::retention::{PolicyError, PolicySet};
+use crate::retention::{Policies, PolicyError, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
 
 pub use checked::Checked;
@@ -37,7 +37,8 @@ pub struct App {
     pub reading: Reading,
     pub access: Access,
     pub store: Arc<dyn ObjectStore>,
-    pub policies: PolicySet,
+    /// In force; the configuration's, until the archive says otherwise.
+    pub policies: Policies,
     pub search: SearchHandle,
     pub health: Health,
 }
@@ -108,7 +109,7 @@ impl App {
     pub async fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
         let data_dir = |source| OpenError::DataDir { path: config.data_dir.display().to_string(), source };
         make_private_dir(&config.data_dir).map_err(data_dir)?;
-        let policies = PolicySet::load(&config.retention.policies, &Rule::names())?;
+        let policies = Policies::new(PolicySet::load(&config.retention.policies, &Rule::names())?);
         // A remote store is only prepared here; a folder would be made where it is missing.
         let remote = match config.storage.kind {
             StorageKind::S3 => Some(objects::open(&config).await.map_err(data_dir)?),

@@ -24,6 +24,7 @@ pub mod archiver;
 
 pub mod phone;
 pub mod search;
+pub mod custody;
 pub mod export;
 
 pub mod access;

@@ -55,7 +55,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, BuildError> {
 /// Every counter from 0 on, and the times of webhooks: who looks at how much something grew sees the first of it only after
 /// a 0. The restarts of a worker begin where it is supervised.
 fn begin() {
-    for outcome in ["accepted", "quarantined", "spooled"] {
+    for outcome in ["accepted", "ignored", "quarantined", "spooled"] {
         metrics::counter!("callvault_webhooks_total", "outcome" => outcome).increment(0);
     }
     for outcome in ["archived", "failed"] {

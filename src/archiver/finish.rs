@@ -3,7 +3,6 @@
 //! Every step can be run again: a crash between any two is repaired by running the same steps once more.
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
@@ -16,6 +15,7 @@ use crate::fault;
 use crate::intake::call_key;
 use crate::journal::{Body, Kind, NewEntry};
 use crate::objects::{Content, ObjectInfo, ObjectKey, StoreError};
+use crate::retention::{Dates, client_events};
 
 /// So many keys of a recording may be taken before it is given up: whoever goes on so far does it on purpose.
 const PLACES: usize = 8;
@@ -151,10 +151,11 @@ impl Archive {
     }
 
     async fn intend(&self, job: &Job, facts: &Facts, staged: &Staged) -> Result<Intent, ArchiveError> {
-        let kept = self.policies.kept(facts, self.journaled(facts).await?);
+        let policies = self.policies.current();
+        let kept = policies.kept(facts, &self.dates(facts).await?);
         let (sha256, now) = (hex::encode(staged.sha256), self.clock.now());
         // The day of the call's end, else of its receipt, as the retention sees it.
-        let day = self.policies.basis(facts).from.to_zoned(TimeZone::UTC).date();
+        let day = policies.basis(facts).from.to_zoned(TimeZone::UTC).date();
         let call_key = call_key(&job.call_id);
         let key = ObjectKey::Recording {
             day,
@@ -190,12 +191,10 @@ impl Archive {
         Ok(intent)
     }
 
-    /// The journal's time of the entry from which the call's receipt is taken.
-    async fn journaled(&self, facts: &Facts) -> Result<Option<Timestamp>, ArchiveError> {
-        let received = facts.final_received.unwrap_or(facts.first_received);
+    async fn dates(&self, facts: &Facts) -> Result<Dates, ArchiveError> {
         let entries = self.journal.about(&call_key(&facts.call_id), facts.last_seq).await?;
-        let mut entries = entries.iter().map(|record| &record.entry);
-        Ok(entries.find(|entry| entry.received().as_microsecond() == received).map(|entry| entry.at))
+        let events = client_events(&self.db, facts).await?;
+        Ok(Dates { events, ..Dates::of(facts, facts.journaled(&entries)) })
     }
 
     pub(super) async fn journal_json(

@@ -39,7 +39,7 @@ use crate::db::{Db, Error as DbError};
 use crate::health::Health;
 use crate::journal::{AppendError, Journal};
 use crate::objects::{ObjectStore, StoreError};
-use crate::retention::PolicySet;
+use crate::retention::Policies;
 
 /// Everything that archiving works with.
 pub struct Archive {
@@ -49,7 +49,7 @@ pub struct Archive {
     pub store: Arc<dyn ObjectStore>,
     pub gate: Gate,
     pub spool: Spool,
-    pub policies: PolicySet,
+    pub policies: Policies,
     pub clock: Clock,
     pub settings: Recordings,
     pub health: Health,

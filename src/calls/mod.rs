@@ -18,7 +18,7 @@ mod view;
 
 pub use damaged::{DamagedRow, DamagedRows, Skipped};
 pub use due::{Lane, host_of, mend_queue};
-pub use facts::{Facts, FlagFacts, FoldError, RecordingFacts};
+pub use facts::{Destroyed, Explanation, Facts, FlagFacts, FoldError, RecordingFacts, Review};
 pub use project::{CallProjection, Columns, RecordingRow};
 pub use read::{AS_STORED, Calls, Readable, StoredCall, Stretch, Subjects, Work};
 pub use stated::{Field, Stated, Value, Values};

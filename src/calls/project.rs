@@ -1,12 +1,12 @@
 //! The tables `calls` and `recordings`: nothing but what follows from entries, kept in the appending transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::due::{self, Touched};
-use super::facts::Facts;
+use super::facts::{Facts, FoldError};
 use super::recent::{Folded, RecentCalls};
 use super::records::ArchiveReceipt;
 use super::view::RecordingState;
@@ -24,7 +24,7 @@ const UPSERT_CALLS: &str = "on conflict (first_seq) do update set last_seq = exc
 const INTO_RECORDINGS: &str =
     "insert into recordings (call_seq, source, call_id, url, state, sha256, object_key, vcon_key, analysed)";
 const RECORDINGS: &[ColumnType] = &[Int, Text, Text, Text, Text, Text, Text, Text, Bool];
-const UPSERT_RECORDINGS: &str = "on conflict (call_seq, source) do update set state = excluded.state,
+const UPSERT_RECORDINGS: &str = "on conflict (call_seq, source) do update set state = excluded.state, url = excluded.url,
     sha256 = excluded.sha256, object_key = excluded.object_key, vcon_key = excluded.vcon_key, analysed = excluded.analysed";
 
 /// Keeps the projection of calls.
@@ -38,7 +38,7 @@ impl Projection for CallProjection {
         let of_call = |entry: &&NewEntry| concerns_call(entry.kind, entry.subject.as_deref());
         let subjects: BTreeSet<&String> = entries.iter().filter(of_call).filter_map(|e| e.subject.as_ref()).collect();
         let keys = subjects.into_iter().map(|subject| Arg::from(subject.as_str())).collect();
-        Some(Ask::ByKeys { head: "select subject, facts from calls where subject", keys })
+        Some(Ask::ByKeys { head: "select subject, facts, recording_state from calls where subject", keys })
     }
 
     /// Of a recording the first receipt stands. Where a node was out of reach for so long that another took its work over,
@@ -60,6 +60,18 @@ impl Projection for CallProjection {
         receipts.filter_map(first).collect()
     }
 
+    /// Nothing more is kept of a call that was destroyed.
+    fn not_kept(&self, known: &[Row], entries: &[NewEntry]) -> HashSet<usize> {
+        let gone = |row: &Row| {
+            let destroyed = row.text("recording_state").ok()? == RecordingState::Destroyed.as_str();
+            destroyed.then(|| row.text("subject").ok())?
+        };
+        let gone: HashSet<String> = known.iter().filter_map(gone).collect();
+        let webhook = |kind| matches!(kind, Kind::WebhookReceived | Kind::WebhookImported);
+        let about = |entry: &NewEntry| webhook(entry.kind) && entry.subject.as_ref().is_some_and(|s| gone.contains(s));
+        entries.iter().enumerate().filter(|(_, entry)| about(entry)).map(|(place, _)| place).collect()
+    }
+
     async fn apply(&self, tx: &mut Tx, known: Vec<Row>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
         let mut touched: BTreeMap<&str, Vec<&Appended>> = BTreeMap::new();
         for appended in batch {
@@ -75,6 +87,7 @@ impl Projection for CallProjection {
         for (subject, entries) in touched {
             let mut facts = known.remove(subject);
             for appended in entries {
+                may_follow(facts.as_ref(), appended.entry.kind)?;
                 let folded = match appended.understood.as_ref().and_then(|known| known.downcast_ref()) {
                     Some(event) => Facts::fold_event(facts, &appended.entry, Some(event)),
                     None => Facts::fold(facts, &appended.entry, &appended.body),
@@ -109,6 +122,23 @@ fn concerns_call(kind: Kind, subject: Option<&str>) -> bool {
     kind.concerns_call() && subject.is_some_and(is_call_subject)
 }
 
+/// Which comes first, a hold or the destruction, the journal decides: what comes second is refused. Webhooks are never
+/// refused.
+fn may_follow(facts: Option<&Facts>, kind: Kind) -> Result<(), ProjectionError> {
+    let refused = |why: &str| Err(ProjectionError::Refused(why.to_owned()));
+    let Some(facts) = facts else { return Ok(()) };
+    match kind {
+        Kind::WebhookReceived | Kind::WebhookImported => Ok(()),
+        Kind::CallDestroying if facts.held_by().next().is_some() => refused("the call is under a legal hold"),
+        Kind::CallDestroying if facts.is_gone() => refused("the call is being destroyed already"),
+        Kind::CallDestroyed if facts.destroyed.is_some() => refused("the call is destroyed already"),
+        Kind::CallDestroyed if facts.destroying.is_none() => refused("nobody decided to destroy the call"),
+        Kind::CallDestroying | Kind::CallDestroyed => Ok(()),
+        _ if facts.is_gone() => refused("the call is destroyed"),
+        _ => Ok(()),
+    }
+}
+
 /// What is known of calls before entry `first`. A row that does not read back is folded again from the journal, which is
 /// what it followed from; the entry that comes now replaces it.
 async fn read(tx: &mut Tx, rows: &[Row], first: u64) -> Result<BTreeMap<String, Facts>> {
@@ -128,13 +158,11 @@ async fn read(tx: &mut Tx, rows: &[Row], first: u64) -> Result<BTreeMap<String, 
 }
 
 async fn fold_again(tx: &mut Tx, subject: &str, first: u64) -> Result<Facts> {
-    let mut facts = None;
-    for record in about_in(tx, subject, first).await?.iter().filter(|record| record.entry.kind.concerns_call()) {
-        let damaged = |why: String| Error::Damaged(format!("journal entry {}: {why}", record.entry.seq));
-        let body = record.body.as_ref().ok_or_else(|| damaged("its body is missing".into()))?;
-        facts = Some(Facts::fold(facts, &record.entry, &body.bytes).map_err(|error| damaged(error.to_string()))?);
-    }
-    facts.ok_or_else(|| Error::Damaged(format!("the journal knows nothing of the call with the key {subject}")))
+    let records = about_in(tx, subject, first).await?;
+    let damaged = |(seq, why): (u64, FoldError)| Error::Damaged(format!("journal entry {seq}: {why}"));
+    Facts::of_history(records.iter())
+        .map_err(damaged)?
+        .ok_or_else(|| Error::Damaged(format!("the journal knows nothing of the call with the key {subject}")))
 }
 
 /// The facts in a row.

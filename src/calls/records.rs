@@ -127,3 +127,109 @@ pub struct FlagRecord {
     pub threshold: Option<String>,
     pub evaluated_at: Timestamp,
 }
+
+/// How far somebody has come with a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReviewState {
+    InReview,
+    /// Looked into, and all is well.
+    Cleared,
+    /// Looked into, and somebody else has to act.
+    Escalated,
+}
+
+impl ReviewState {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InReview => "in_review",
+            Self::Cleared => "cleared",
+            Self::Escalated => "escalated",
+        }
+    }
+}
+
+/// `flag.reviewed`: what somebody says of a flag. Who it was is the entry's actor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReviewRecord {
+    pub call_id: String,
+    pub rule: String,
+    pub state: ReviewState,
+    /// One of the firm's own words for how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// `gap.explained`: why a call that does not fit is no gap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplanationRecord {
+    pub call_id: String,
+    pub reason: String,
+}
+
+/// `retention.extended`: a recording is kept for longer than its receipt says. Its objects' locks were moved before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtensionRecord {
+    pub call_id: String,
+    pub source: String,
+    pub retain_until: Timestamp,
+    pub policy: String,
+    pub policy_sha256: String,
+}
+
+/// `hold.caught` and `hold.lifted`: a call comes under a hold, or is under it no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldRecord {
+    pub call_id: String,
+    pub hold: String,
+}
+
+/// `call.destroying`: from here on nothing of the call can be kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestroyingRecord {
+    pub call_id: String,
+    pub disposition: String,
+}
+
+/// `call.destroyed`: what the call was, without anything personal, and the bodies that are erased.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestroyedRecord {
+    pub call_id: String,
+    pub disposition: String,
+    /// Id and content hash of the retention policy whose time is over.
+    pub policy: String,
+    pub policy_sha256: String,
+    pub first_received: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    pub statuses: Vec<crate::intake::Status>,
+    pub recordings: Vec<DestroyedRecording>,
+    /// The entries whose bodies are erased.
+    pub erased: Vec<u64>,
+}
+
+/// A recording that is no more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestroyedRecording {
+    pub source: String,
+    pub received: Timestamp,
+    pub retain_until: Timestamp,
+    pub size_bytes: u64,
+    pub sha256: String,
+    /// Every object version of it, the call record and duplicates too.
+    pub objects: Vec<DestroyedObject>,
+}
+
+/// One version of one object that was destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestroyedObject {
+    pub key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    pub sha256: String,
+}

@@ -172,7 +172,7 @@ impl Facts {
             recording: first,
             recordings,
             flags: self.flags.iter().filter_map(|(rule, flag)| flag.view(rule)).collect(),
-            holds: Vec::new(),
+            holds: self.held_by().map(str::to_owned).collect(),
             last_seq: self.last_seq,
         }
     }
@@ -203,6 +203,7 @@ impl Facts {
     #[must_use]
     pub fn recording_state(&self) -> RecordingState {
         match self.ranked_recordings().next() {
+            _ if self.is_gone() => RecordingState::Destroyed,
             Some(recording) => recording.state(),
             None if !self.had_conversation() => RecordingState::None,
             None if self.status().is_final() => RecordingState::Missing,
@@ -273,6 +274,7 @@ impl RecordingFacts {
     pub fn state(&self) -> RecordingState {
         let failed = self.failure.as_ref().map(|(seq, _)| *seq);
         match (&self.receipt, failed) {
+            _ if self.destroyed.is_some() => RecordingState::Destroyed,
             (Some(_), _) => RecordingState::Archived,
             (None, Some(failed)) if self.retried.is_none_or(|retried| retried < failed) => RecordingState::Failed,
             _ => RecordingState::Pending,
@@ -283,6 +285,29 @@ impl RecordingFacts {
     #[must_use]
     pub fn source(&self) -> String {
         super::facts::source_of(&self.url)
+    }
+
+    /// Until when it is kept: as its receipt says, or for longer. `None` before it is archived.
+    #[must_use]
+    pub fn retain_until(&self) -> Option<Timestamp> {
+        let (.., receipt) = self.receipt.as_ref()?;
+        Some(
+            self.extended
+                .as_ref()
+                .map_or(receipt.retain_until, |(_, later)| later.retain_until.max(receipt.retain_until)),
+        )
+    }
+
+    /// Id and content hash of the policy by which it is kept.
+    #[must_use]
+    pub fn kept_by(&self) -> Option<(&str, &str)> {
+        let (.., receipt) = self.receipt.as_ref()?;
+        match &self.extended {
+            Some((_, later)) if later.retain_until >= receipt.retain_until => {
+                Some((&later.policy, &later.policy_sha256))
+            }
+            _ => Some((&receipt.policy, &receipt.policy_sha256)),
+        }
     }
 
     fn view(&self) -> RecordingView {
@@ -302,10 +327,15 @@ impl RecordingFacts {
             view.object_key = Some(receipt.object_key.clone());
             view.vcon_key = Some(receipt.vcon_key.clone());
             view.archived_at = Some(from_micros(*at));
-            view.retain_until = Some(receipt.retain_until);
-            view.policy = Some(receipt.policy.clone());
+            view.retain_until = self.retain_until();
+            view.policy = self.kept_by().map(|(policy, _)| policy.to_owned());
             view.attempts = receipt.attempts;
             view.version = receipt.version.clone();
+        }
+        if let Some(gone) = &self.destroyed {
+            view.sha256 = Some(gone.sha256.clone());
+            view.size_bytes = Some(gone.size_bytes);
+            view.retain_until = Some(gone.retain_until);
         }
         view
     }
@@ -352,8 +382,19 @@ impl FlagFacts {
     }
 
     fn view(&self, rule: &str) -> Option<FlagView> {
-        let (state, said) = if self.is_open() { ("open", &self.raised) } else { ("resolved", &self.resolved) };
+        let said = if self.is_open() { &self.raised } else { &self.resolved };
         let (_, reason) = said.as_ref()?;
-        Some(FlagView { rule: rule.to_owned(), state: state.to_owned(), reason: reason.clone() })
+        Some(FlagView { rule: rule.to_owned(), state: self.state().to_owned(), reason: reason.clone() })
+    }
+
+    /// `open`, `in_review`, `cleared` or `escalated`, and `resolved` once the reason is gone. Raised anew, it is open anew.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        let raised = self.raised.as_ref().map(|(seq, _)| *seq);
+        match &self.reviewed {
+            _ if !self.is_open() => "resolved",
+            Some((seq, review)) if Some(*seq) > raised => review.state.as_str(),
+            _ => "open",
+        }
     }
 }

@@ -6,9 +6,9 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Complaint, Sight};
+use crate::flags::Rule;
 use crate::lock::{DataDirLock, LockError};
 use crate::objects::{self, Diagnosis};
-use crate::flags::Rule;
 use crate::retention::PolicySet;
 
 /// Less free space than this on the data directory's disk is a fault, in bytes.

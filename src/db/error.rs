@@ -21,6 +21,9 @@ pub enum Error {
     NoSchemaVersion,
     #[error("stored data is damaged: {0}")]
     Damaged(String),
+    /// The database is fine; what was asked for can't be any more.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl Error {

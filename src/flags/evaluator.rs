@@ -16,7 +16,7 @@ use crate::health::Health;
 use crate::intake::call_key;
 use crate::journal::{AppendError, Body, Journal, Kind, NewEntry};
 use crate::nodes::{Node, Turn};
-use crate::retention::PolicySet;
+use crate::retention::Policies;
 
 /// How far the journal was judged.
 const CURSOR: &str = "flags";
@@ -67,7 +67,7 @@ pub struct Evaluator {
     pub calls: Calls,
     pub clock: Clock,
     pub thresholds: FlagThresholds,
-    pub policies: PolicySet,
+    pub policies: Policies,
     pub health: Health,
     pub node: Node,
 }
@@ -186,9 +186,9 @@ impl Evaluator {
 
     async fn judge(&self, all: &[Arc<Facts>]) -> Result<(), EvaluatorError> {
         let now = self.clock.now();
-        let mut entries = Vec::new();
+        let (mut entries, policies) = (Vec::new(), self.policies.current());
         for facts in all {
-            let findings = evaluate(facts, &self.thresholds, &self.policies, now);
+            let findings = evaluate(facts, &self.thresholds, &policies, now);
             for (kind, finding) in changes(facts, &findings) {
                 let record = FlagRecord {
                     call_id: facts.call_id.clone(),

@@ -38,6 +38,8 @@ pub enum Acknowledgement {
         seq: u64,
         /// Why the body lies in quarantine, if it does.
         quarantined: Option<&'static str>,
+        /// Why the body was not kept, if it was not.
+        ignored: Option<&'static str>,
     },
     /// On this node's disk, until the database is back.
     Spooled,
@@ -103,10 +105,14 @@ fn told(receipt: Option<Receipt>, quarantined: Option<&'static str>) -> Result<A
 }
 
 fn acknowledged(receipts: Vec<Receipt>, quarantined: Option<&'static str>) -> Result<Acknowledgement, IntakeError> {
-    let Receipt { seq, quarantined: late } = receipts.into_iter().next().ok_or(AppendError::Stopped)?;
-    let outcome = if quarantined.or(late).is_some() { "quarantined" } else { "accepted" };
+    let Receipt { seq, quarantined: late, ignored } = receipts.into_iter().next().ok_or(AppendError::Stopped)?;
+    let outcome = match (quarantined.or(late), ignored) {
+        (Some(_), _) => "quarantined",
+        (None, Some(_)) => "ignored",
+        (None, None) => "accepted",
+    };
     metrics::counter!("callvault_webhooks_total", "outcome" => outcome).increment(1);
-    Ok(Acknowledgement::Journaled { seq, quarantined: quarantined.or(late) })
+    Ok(Acknowledgement::Journaled { seq, quarantined: quarantined.or(late), ignored })
 }
 
 /// The entry for a webhook's body, and why it is quarantined, if it is.

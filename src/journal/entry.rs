@@ -7,82 +7,96 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Hash, leaf_hash};
 
-/// What an entry records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    WebhookReceived,
+/// The kinds of entries: the name in the entry, and whether its subject is a call whose fold takes it in.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal $(of $call:ident)?,)*) => {
+        /// What an entry records.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// The name in the entry.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// True for entries whose subject is a call and that its fold takes in.
+            #[must_use]
+            pub fn concerns_call(self) -> bool {
+                match self { $(Self::$kind => false $(|| stringify!($call) == "call")?,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    WebhookReceived = "webhook.received" of call,
     /// A webhook of the past, brought in by an operator.
-    WebhookImported,
+    WebhookImported = "webhook.imported" of call,
     /// A body that could not be understood; `reason` says why.
-    WebhookQuarantined,
-    RecordingIntended,
-    RecordingArchived,
-    RecordingFailed,
-    RecordingRetried,
-    RecordingAnalysed,
+    WebhookQuarantined = "webhook.quarantined",
+    RecordingIntended = "recording.intended" of call,
+    RecordingArchived = "recording.archived" of call,
+    RecordingFailed = "recording.failed" of call,
+    RecordingRetried = "recording.retried" of call,
+    RecordingAnalysed = "recording.analysed" of call,
     /// Another version of an object that is kept was found in the store.
-    RecordingDuplicated,
-    FlagRaised,
-    FlagResolved,
-    TokenCreated,
-    TokenRevoked,
-    IndexRebuildRequested,
+    RecordingDuplicated = "recording.duplicated" of call,
+    FlagRaised = "flag.raised" of call,
+    FlagResolved = "flag.resolved" of call,
+    /// Somebody looked into a flag.
+    FlagReviewed = "flag.reviewed" of call,
+    /// Somebody says why a call does not fit.
+    GapExplained = "gap.explained" of call,
+    /// The retention policies in force from here on, with their texts.
+    PoliciesAdopted = "policies.adopted",
+    /// A dated event with a customer, such as the end of the relationship, from which periods run.
+    ClientEvent = "client.event",
+    /// A recording is kept for longer than its receipt says.
+    RetentionExtended = "retention.extended" of call,
+    HoldPlaced = "hold.placed",
+    /// A hold catches no new calls any more; those that it has, it keeps.
+    HoldClosed = "hold.closed",
+    HoldReleaseRequested = "hold.release_requested",
+    HoldReleased = "hold.released",
+    /// A call is under a hold.
+    HoldCaught = "hold.caught" of call,
+    HoldLifted = "hold.lifted" of call,
+    DispositionProposed = "disposition.proposed",
+    DispositionApproved = "disposition.approved",
+    DispositionCancelled = "disposition.cancelled",
+    /// The decision is in the store; what it names is destroyed from here on.
+    DispositionDecided = "disposition.decided",
+    DispositionExecuted = "disposition.executed",
+    /// What belongs to the call is about to be destroyed.
+    CallDestroying = "call.destroying" of call,
+    /// Nothing is left of the call but this.
+    CallDestroyed = "call.destroyed" of call,
+    /// The seed of a sample, before its period ends.
+    SampleSeeded = "sample.seeded",
+    SampleDrawn = "sample.drawn",
+    /// Objects were read again and are what they were.
+    FixityChecked = "fixity.checked",
+    FixityFailed = "fixity.failed",
+    ReportMade = "report.made",
+    TokenCreated = "token.created",
+    TokenRevoked = "token.revoked",
+    IndexRebuildRequested = "index.rebuild_requested",
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
-        Self::WebhookReceived,
-        Self::WebhookImported,
-        Self::WebhookQuarantined,
-        Self::RecordingIntended,
-        Self::RecordingArchived,
-        Self::RecordingFailed,
-        Self::RecordingRetried,
-        Self::RecordingAnalysed,
-        Self::RecordingDuplicated,
-        Self::FlagRaised,
-        Self::FlagResolved,
-        Self::TokenCreated,
-        Self::TokenRevoked,
-        Self::IndexRebuildRequested,
-    ];
-
-    /// The name in the entry.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::WebhookReceived => "webhook.received",
-            Self::WebhookImported => "webhook.imported",
-            Self::WebhookQuarantined => "webhook.quarantined",
-            Self::RecordingIntended => "recording.intended",
-            Self::RecordingArchived => "recording.archived",
-            Self::RecordingFailed => "recording.failed",
-            Self::RecordingRetried => "recording.retried",
-            Self::RecordingAnalysed => "recording.analysed",
-            Self::RecordingDuplicated => "recording.duplicated",
-            Self::FlagRaised => "flag.raised",
-            Self::FlagResolved => "flag.resolved",
-            Self::TokenCreated => "token.created",
-            Self::TokenRevoked => "token.revoked",
-            Self::IndexRebuildRequested => "index.rebuild_requested",
-        }
-    }
-
     /// The kind of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-
-    /// True for entries whose subject is a call and that its fold takes in.
-    #[must_use]
-    pub fn concerns_call(self) -> bool {
-        !matches!(
-            self,
-            Self::WebhookQuarantined | Self::TokenCreated | Self::TokenRevoked | Self::IndexRebuildRequested
-        )
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
     }
 }
+
+/// The reason of a webhook whose body was not kept, since its call was destroyed.
+pub const DESTROYED: &str = "destroyed";
 
 /// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +172,12 @@ impl Entry {
         (entry.canonical() == text).then_some(entry)
     }
 
+    /// True for a webhook about a call that was destroyed: its body was not kept.
+    #[must_use]
+    pub fn is_ignored(&self) -> bool {
+        self.kind != Kind::WebhookQuarantined && self.reason.as_deref() == Some(DESTROYED)
+    }
+
     /// When the fact reached us.
     #[must_use]
     pub fn received(&self) -> Timestamp {
@@ -224,7 +244,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_own_name() {
-        for kind in Kind::ALL {
+        for &kind in Kind::ALL {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
     }

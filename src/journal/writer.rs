@@ -1,7 +1,7 @@
 //! The one writer: takes everything that waits, commits it as one transaction, answers everybody.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter::once;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::recent::Recent;
 use super::rows::{HEAD, appended_since, body_of, head, new_bodies, new_entries, new_head, row_of};
-use super::{Body, Entry, Kind};
+use super::{Body, DESTROYED, Entry, Kind};
 use crate::clock::Clock;
 use crate::db::{Ask, Db, Error as DbError, Row, Rows, Tx};
 use crate::evidence::Hash;
@@ -88,6 +88,8 @@ pub struct Receipt {
     pub seq: u64,
     /// Set where the entry went into quarantine because it could not be projected.
     pub quarantined: Option<&'static str>,
+    /// Set where the body was not kept, since what it is about was destroyed.
+    pub ignored: Option<&'static str>,
 }
 
 /// Keeps tables that follow from entries, in the transaction that appends them.
@@ -100,6 +102,12 @@ pub trait Projection: Send + Sync {
     /// that said it: they are not appended again, and that one is their receipt.
     fn said_before(&self, _known: &[Row], _entries: &[NewEntry]) -> HashMap<usize, u64> {
         HashMap::new()
+    }
+
+    /// Entries whose bodies are not to be kept, as these rows say, by their places: they are appended as being about
+    /// something destroyed.
+    fn not_kept(&self, _known: &[Row], _entries: &[NewEntry]) -> HashSet<usize> {
+        HashSet::new()
     }
 
     /// Takes a batch in, with the rows that were asked for, and gives the rows that are to be written with it. They must be
@@ -119,6 +127,9 @@ pub enum ProjectionError {
     Db(#[from] DbError),
     #[error("an entry can't be folded: {0}")]
     Entry(String),
+    /// What it says can't be any more; nothing is damaged.
+    #[error("{0}")]
+    Refused(String),
     #[error("an entry makes the program panic: see the log for where")]
     Panicked,
 }
@@ -130,6 +141,9 @@ pub enum AppendError {
     QueueFull,
     #[error("the journal can't be written: {0}")]
     Unavailable(Arc<DbError>),
+    /// Somebody else was faster: what the entry says can't be any more.
+    #[error("{0}")]
+    Refused(String),
     #[error("the journal's writer has stopped")]
     Stopped,
 }
@@ -314,7 +328,7 @@ impl Writer {
         loop {
             let error = match self.attempt(entries, &mut since, begun.take()).await {
                 Ok(receipts) => return receipts.into_iter().map(Ok).collect(),
-                Err(why @ (ProjectionError::Entry(_) | ProjectionError::Panicked)) => {
+                Err(why @ (ProjectionError::Entry(_) | ProjectionError::Refused(_) | ProjectionError::Panicked)) => {
                     tracing::warn!(%why, "a batch is taken apart: one of its entries can't be folded");
                     return self.one_by_one(entries, since).await;
                 }
@@ -344,7 +358,9 @@ impl Writer {
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
             let outcome = self.alone(entry, since).await;
-            if let Err(error) = &outcome {
+            if let Err(error) = &outcome
+                && !matches!(error, DbError::Refused(_))
+            {
                 tracing::error!(%error, kind = entry.kind.as_str(), "a journal entry could not be written");
             }
             outcomes.push(outcome.map_err(Arc::new));
@@ -361,7 +377,7 @@ impl Writer {
         };
         let webhook = matches!(entry.kind, Kind::WebhookReceived | Kind::WebhookImported);
         let refused = match &error {
-            ProjectionError::Entry(_) | ProjectionError::Panicked => true,
+            ProjectionError::Entry(_) | ProjectionError::Refused(_) | ProjectionError::Panicked => true,
             // What waited for long must not hold up for ever what waits behind it.
             ProjectionError::Db(error) => error.is_refusal() || (error.is_damage() && entry.tried_since.is_some()),
         };
@@ -426,6 +442,9 @@ impl Writer {
         let answered = self.projections.iter().zip(&answers);
         let said: HashMap<usize, u64> =
             answered.flat_map(|(projection, rows)| projection.said_before(rows, entries)).collect();
+        let answered = self.projections.iter().zip(&answers);
+        let not_kept: HashSet<usize> =
+            answered.flat_map(|(projection, rows)| projection.not_kept(rows, entries)).collect();
         since.get_or_insert(frontier.size());
         let now = self.clock.now();
         let at = now.max(last_at);
@@ -438,16 +457,20 @@ impl Writer {
         for (place, new) in entries.iter().enumerate() {
             let hash = new.body.hash();
             if let Some(seq) = known.get(&hash[..]).or_else(|| said.get(&place)) {
-                receipts.push(Receipt { seq: *seq, quarantined: None });
+                receipts.push(Receipt { seq: *seq, quarantined: None, ignored: None });
                 continue;
             }
-            let entry = new.numbered(frontier.size(), at, received_at, hash);
-            receipts.push(Receipt { seq: entry.seq, quarantined: None });
+            let mut entry = new.numbered(frontier.size(), at, received_at, hash);
+            let ignored = not_kept.contains(&place).then_some(DESTROYED);
+            entry.reason = entry.reason.or_else(|| ignored.map(str::to_owned));
+            receipts.push(Receipt { seq: entry.seq, quarantined: None, ignored });
             let canonical = entry.canonical();
             let leaf = Entry::leaf(&canonical);
             frontier.push(leaf);
             rows.push(row_of(&entry, canonical, &leaf));
-            bodies.push(body_of(entry.seq, &new.body));
+            if ignored.is_none() {
+                bodies.push(body_of(entry.seq, &new.body));
+            }
             appended.push(Appended { entry, body: Arc::clone(&new.body.bytes), understood: new.understood.clone() });
         }
         if appended.is_empty() {
@@ -475,7 +498,10 @@ fn answer(askers: Vec<(usize, Answer, OwnedSemaphorePermit)>, outcomes: Vec<Outc
     for (count, asker, _room) in askers {
         let own: Result<Vec<Receipt>, Arc<DbError>> = outcomes.by_ref().take(count).collect();
         // The asker may have hung up; the entries stand all the same.
-        let _ = asker.send(own.map_err(AppendError::Unavailable));
+        let _ = asker.send(own.map_err(|error| match &*error {
+            DbError::Refused(why) => AppendError::Refused(why.clone()),
+            _ => AppendError::Unavailable(error),
+        }));
     }
 }
 
@@ -486,6 +512,7 @@ fn only(receipts: Vec<Receipt>) -> Result<Receipt, DbError> {
 fn into_db_error(error: ProjectionError) -> DbError {
     match error {
         ProjectionError::Db(error) => error,
+        ProjectionError::Refused(why) => DbError::Refused(why),
         error => DbError::Damaged(error.to_string()),
     }
 }

@@ -40,7 +40,9 @@ impl Conditions {
     /// True where it holds for everything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lists().iter().all(|(_, list)| list.is_none()) && self.min_duration.is_none() && self.max_duration.is_none()
+        self.lists().iter().all(|(_, list)| list.is_none())
+            && self.min_duration.is_none()
+            && self.max_duration.is_none()
     }
 
     /// Each list with its name and how many values it has.
@@ -59,7 +61,7 @@ impl Conditions {
 
     /// What is wrong with them, in words; the groups are those beside the policy, the rules those that raise flags.
     #[must_use]
-    pub fn flaw(&self, groups: &Groups, rules: &[&str]) -> Option<String> {
+    pub fn flaw(&self, groups: &Groups, rules: Option<&[&str]>) -> Option<String> {
         if let Some((name, _)) = self.lists().iter().find(|(_, values)| *values == Some(0)) {
             return Some(format!("{name} names nothing: leave it out, or name what the policy is for"));
         }
@@ -72,7 +74,7 @@ impl Conditions {
             let name = names.iter().flatten().find(|name| known.get(*name).is_none_or(Vec::is_empty))?;
             Some(format!("the {what} {name:?} has nobody in it: name them in groups.toml beside the policy"))
         };
-        let rule = self.flags.iter().flatten().find(|flag| !rules.contains(&flag.as_str()));
+        let rule = self.flags.iter().flatten().find(|flag| rules.is_some_and(|rules| !rules.contains(&flag.as_str())));
         unknown(&self.agent_groups, &groups.agent_groups, "agent group")
             .or_else(|| unknown(&self.customer_classes, &groups.customer_classes, "customer class"))
             .or_else(|| rule.map(|flag| format!("there is no flag {flag:?}")))
@@ -85,7 +87,8 @@ impl Conditions {
             list.as_ref().is_none_or(|list| is_stated(facts, fields, list.iter()))
         };
         let member = |names: &Option<Vec<String>>, known: &BTreeMap<String, Vec<String>>, fields: &[Field]| {
-            let members = |names: &Vec<String>| names.iter().filter_map(|name| known.get(name)).flatten().collect::<Vec<_>>();
+            let members =
+                |names: &Vec<String>| names.iter().filter_map(|name| known.get(name)).flatten().collect::<Vec<_>>();
             names.as_ref().is_none_or(|names| is_stated(facts, fields, members(names).into_iter()))
         };
         let channels = self.channels.as_ref().map(|list| list.iter().map(|one| one.as_str().to_owned()).collect());

@@ -26,13 +26,16 @@ const SHIPPED: [(&str, &str); 10] = [
 const GROUPS: &str = "groups.toml";
 
 /// From when a period runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// The end of the call, or its receipt if the end is unknown.
     CallEnd,
     /// The receipt of the call's end, whatever date it states.
     Receipt,
+    /// A dated event with the customer, such as the end of the relationship, or the end of the call if that is later.
+    /// Until somebody tells of it, the period has no end.
+    Event(String),
 }
 
 /// One rule about how long recordings are kept.
@@ -72,7 +75,9 @@ pub enum PolicyError {
     File { file: String, why: String },
     #[error("policy file {file}: period {source}")]
     Period { file: String, source: PeriodError },
-    #[error("no policy in {0} applies to every call: one needs to be without [applies_to], or some would be kept by none")]
+    #[error(
+        "no policy in {0} applies to every call: one needs to be without [applies_to], or some would be kept by none"
+    )]
     NotForAll(String),
 }
 
@@ -83,6 +88,8 @@ pub struct PolicySet {
     others: Vec<Policy>,
     groups: Groups,
     sha256: String,
+    /// Names and texts, as they were read.
+    files: Vec<(String, String)>,
 }
 
 impl PolicySet {
@@ -93,7 +100,23 @@ impl PolicySet {
     #[must_use]
     pub fn built_in() -> Self {
         #[allow(clippy::expect_used, reason = "the embedded file is part of the program")]
-        Self::of(vec![(SHIPPED[0].0.into(), SHIPPED[0].1.into())], "built-in", &[]).expect("the embedded policy is valid")
+        Self::of(vec![(SHIPPED[0].0.into(), SHIPPED[0].1.into())], "built-in", None)
+            .expect("the embedded policy is valid")
+    }
+
+    /// The policies that were adopted once, as the journal has their texts. Flags that this program does not know any
+    /// more are no reason to give them up.
+    ///
+    /// # Errors
+    /// They are none.
+    pub fn adopted(files: Vec<(String, String)>) -> Result<Self, PolicyError> {
+        Self::of(files, "the journal", None)
+    }
+
+    /// Names and texts of the files that it was read from.
+    #[must_use]
+    pub fn files(&self) -> &[(String, String)] {
+        &self.files
     }
 
     /// Names and texts of the policy files that come with the program.
@@ -121,10 +144,10 @@ impl PolicySet {
             }
         }
         files.sort();
-        Self::of(files, folder, rules)
+        Self::of(files, folder, Some(rules))
     }
 
-    fn of(files: Vec<(String, String)>, folder: &str, rules: &[&str]) -> Result<Self, PolicyError> {
+    fn of(files: Vec<(String, String)>, folder: &str, rules: Option<&[&str]>) -> Result<Self, PolicyError> {
         let (mut hash, mut groups) = (Sha256::new(), Groups::default());
         for (_, text) in &files {
             hash.update(text.len().to_be_bytes());
@@ -135,8 +158,8 @@ impl PolicySet {
                 .map_err(|error| PolicyError::File { file: file.clone(), why: error.message().to_owned() })?;
         }
         let mut policies: Vec<Policy> = Vec::new();
-        for (file, text) in files.into_iter().filter(|(file, _)| file != GROUPS) {
-            let policy = read(&file, &text)?;
+        for (file, text) in files.iter().filter(|(file, _)| file != GROUPS) {
+            let (policy, file) = (read(file, text)?, file.clone());
             if let Some(why) = policy.applies_to.flaw(&groups, rules) {
                 return Err(PolicyError::File { file, why });
             }
@@ -154,7 +177,7 @@ impl PolicySet {
         // The first is one that applies to every call.
         let place = policies.iter().position(|policy| policy.applies_to.is_empty());
         let first = policies.remove(place.ok_or_else(|| PolicyError::NotForAll(folder.to_owned()))?);
-        Ok(Self { first, others: policies, groups, sha256: hex::encode(hash.finalize()) })
+        Ok(Self { first, others: policies, groups, sha256: hex::encode(hash.finalize()), files })
     }
 
     /// The policies that apply to a call, first one that applies to all.
@@ -234,11 +257,14 @@ mod tests {
     #[test]
     fn what_is_shipped_can_be_used() {
         let all = SHIPPED.map(|(file, text)| (file.to_owned(), text.to_owned())).to_vec();
-        let set = PolicySet::of(all, "shipped", &[]).unwrap();
+        let set = PolicySet::of(all, "shipped", None).unwrap();
         let (first, others) = set.policies();
         let all: Vec<&Policy> = std::iter::once(first).chain(others).collect();
         assert_eq!(all.len(), SHIPPED.len());
-        assert!(all.iter().all(|policy| !policy.citation.is_empty() && policy.reason.len() > 80), "each says its source");
+        assert!(
+            all.iter().all(|policy| !policy.citation.is_empty() && policy.reason.len() > 80),
+            "each says its source"
+        );
         let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("retention")).unwrap().count();
         assert_eq!(files, SHIPPED.len(), "every file of the folder is shipped");
     }

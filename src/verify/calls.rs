@@ -4,7 +4,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{NAMED, Run, STEP, VerifyError};
 use crate::app::App;
-use crate::calls::{Columns, Facts, RecordingRow, StoredCall};
+use crate::calls::{Columns, Facts, FoldError, RecordingRow, StoredCall};
 use crate::journal::Record;
 
 /// Calls that are looked at at the same time.
@@ -106,11 +106,9 @@ async fn check_columns(app: &App, size: u64, row: &Columns) -> Result<Flaws, Ver
 }
 
 fn fold(records: &[Record]) -> Result<Option<Facts>, String> {
-    records.iter().filter(|record| record.entry.kind.concerns_call()).try_fold(None, |facts, record| {
-        let body =
-            record.body.as_ref().ok_or_else(|| format!("the body of journal entry {} is missing", record.entry.seq))?;
-        let folded = Facts::fold(facts, &record.entry, &body.bytes);
-        folded.map(Some).map_err(|error| format!("journal entry {}: {error}", record.entry.seq))
+    Facts::of_history(records.iter()).map_err(|(seq, error)| match error {
+        FoldError::Missing(_) => error.to_string(),
+        error => format!("journal entry {seq}: {error}"),
     })
 }
 

@@ -179,6 +179,7 @@ impl From<OutOfReach> for Error {
 impl From<AppendError> for Error {
     fn from(error: AppendError) -> Self {
         match error {
+            AppendError::Refused(why) => Self::Conflict(why),
             AppendError::QueueFull => {
                 Self::Busy("Too many events wait to be journaled; nothing was taken: send it again.".into())
             }

@@ -31,6 +31,9 @@ enum Acknowledged {
         /// Why the body could not be understood; it is kept all the same.
         #[serde(skip_serializing_if = "Option::is_none")]
         quarantined: Option<&'static str>,
+        /// `destroyed`: the call's time is over; that the webhook came is kept, what it says is not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ignored: Option<&'static str>,
     },
     /// It is on this node's disk, and is journaled in order once the database is back.
     Spooled { spooled: bool },
@@ -39,7 +42,7 @@ enum Acknowledged {
 impl From<Acknowledgement> for Acknowledged {
     fn from(done: Acknowledgement) -> Self {
         match done {
-            Acknowledgement::Journaled { seq, quarantined } => Self::Journaled { seq, quarantined },
+            Acknowledgement::Journaled { seq, quarantined, ignored } => Self::Journaled { seq, quarantined, ignored },
             Acknowledgement::Spooled => Self::Spooled { spooled: true },
         }
     }

@@ -206,7 +206,7 @@ fn read_limit(value: &str) -> Result<u64> {
 
 fn read_kind(value: &str) -> Result<Kind> {
     Kind::parse(value).ok_or_else(|| {
-        let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::as_str).collect();
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
         Error::BadRequest(format!("kind: there is no {value:?}; known are {}.", known.join(", ")))
     })
 }

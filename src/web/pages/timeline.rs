@@ -3,14 +3,17 @@
 use super::format::{Stamp, sentence, shortened, size};
 use super::rows::Terms;
 use super::words;
-use crate::calls::records::{AnalysisRecord, ArchiveReceipt, FailureRecord, FlagRecord};
+use crate::calls::records::{
+    AnalysisRecord, ArchiveReceipt, ExplanationRecord, ExtensionRecord, FailureRecord, FlagRecord, HoldRecord,
+    ReviewRecord,
+};
 use crate::intake;
 use crate::journal::{Kind, Record};
 
 pub(super) struct Moment {
     pub(super) seq: u64,
     pub(super) at: Stamp,
-    /// `call`, `recording` or `flag`, for the mark beside it.
+    /// `call`, `recording`, `flag` or `hold`, for the mark beside it.
     pub(super) about: &'static str,
     pub(super) text: String,
     pub(super) detail: Option<String>,
@@ -74,9 +77,28 @@ fn said(record: &Record) -> (&'static str, String, Option<String>) {
         ),
         Kind::FlagRaised => flag(record, "Marked for review"),
         Kind::FlagResolved => flag(record, "No longer marked"),
-        Kind::TokenCreated | Kind::TokenRevoked | Kind::IndexRebuildRequested => {
-            ("call", format!("The journal took up {}.", record.entry.kind.as_str()), None)
+        Kind::FlagReviewed => {
+            let said: Option<ReviewRecord> = body(record);
+            let text = said.as_ref().map_or_else(
+                || "A flag was looked into.".to_owned(),
+                |said| format!("{}: {}.", words::rule(&said.rule), words::review(said.state)),
+            );
+            ("flag", text, said.and_then(|said| said.note.or(said.outcome)))
         }
+        Kind::GapExplained => {
+            let said: Option<ExplanationRecord> = body(record);
+            ("flag", "Somebody explained why this call is no gap.".into(), said.map(|said| said.reason))
+        }
+        Kind::RetentionExtended => {
+            let later: Option<ExtensionRecord> = body(record);
+            let detail = later.map(|later| format!("By the policy “{}”.", later.policy));
+            ("recording", "The recording is kept for longer.".into(), detail)
+        }
+        Kind::HoldCaught => ("hold", "The call came under a legal hold.".into(), hold(record)),
+        Kind::HoldLifted => ("hold", "A legal hold was lifted.".into(), hold(record)),
+        Kind::CallDestroying => ("hold", "Its time was over; its destruction began.".into(), None),
+        Kind::CallDestroyed => ("hold", "Everything about the call was destroyed.".into(), None),
+        _ => ("call", format!("The journal took up {}.", record.entry.kind.as_str()), None),
     }
 }
 
@@ -110,6 +132,10 @@ fn flag(record: &Record, what: &str) -> (&'static str, String, Option<String>) {
     let flag: Option<FlagRecord> = body(record);
     let text = flag.as_ref().map_or_else(|| format!("{what}."), |flag| format!("{what}: {}.", words::rule(&flag.rule)));
     ("flag", text, flag.map(|flag| sentence(&flag.reason)))
+}
+
+fn hold(record: &Record) -> Option<String> {
+    body::<HoldRecord>(record).map(|record| format!("The hold “{}”.", record.hold))
 }
 
 fn body<T: serde::de::DeserializeOwned>(record: &Record) -> Option<T> {
@@ -153,7 +179,7 @@ mod tests {
             (raised.0.as_str(), raised.1.as_deref()),
             ("Marked for review: Short call.", Some("9 s, below 20 s."))
         );
-        for kind in Kind::ALL {
+        for &kind in Kind::ALL {
             assert!(!told(kind, None).0.is_empty());
             assert!(!told(kind, Some("not json")).0.is_empty());
         }

@@ -1,5 +1,6 @@
 //! What the archive's own terms are called on a page.
 
+use crate::calls::records::ReviewState;
 use crate::calls::{RecordingState, RecordingView};
 
 /// A term with the colour that it is shown in.
@@ -101,6 +102,15 @@ pub(super) fn rule(rule: &str) -> String {
         other => return super::format::capitalised(&other.replace('_', " ")),
     }
     .to_owned()
+}
+
+/// How far somebody has come with a flag.
+pub(super) fn review(state: ReviewState) -> &'static str {
+    match state {
+        ReviewState::InReview => "being looked into",
+        ReviewState::Cleared => "cleared",
+        ReviewState::Escalated => "escalated",
+    }
 }
 
 pub(super) fn direction(direction: &str) -> &'static str {
