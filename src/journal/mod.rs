@@ -14,7 +14,7 @@ mod rows;
 mod writer;
 
 pub use body::{Body, SALT_BYTES};
-pub use cursors::{CURSORS, impossible_cursors};
+pub use cursors::{CURSORS, advanced, impossible_cursors};
 pub use entry::{DESTROYED, Entry, Kind};
 pub use read::{Filter, Head, Record, Step, Stored, about_in, damage_in_row};
 pub use writer::{AppendError, Appended, Journal, NewEntry, Projection, ProjectionError, Receipt, Understood};

@@ -3,6 +3,7 @@
 //! Policies are data, in `/retention`. Here they are read and turned into a retain-until date; the store enforces that
 //! date. Nothing here removes anything.
 
+mod adopted;
 mod applies;
 mod dates;
 mod events;
@@ -14,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::{Timestamp, ToSpan};
 
 pub use applies::{Conditions, Groups};
+pub use adopted::{Adopted, Adoption, PolicyProjection, adopted_sets, adopted_with};
 pub use dates::{Period, PeriodError};
 pub use events::{ClientEvent, EventProjection, client_events};
 pub use policy::{Policy, PolicyError, PolicySet, Start};
