@@ -12,7 +12,7 @@ use crate::access::{Access, TokenProjection};
 use crate::calls::{Call, Calls};
 use crate::clock::Clock;
 use crate::config::{Config, StorageKind};
-use crate::custody::{Custody, HoldProjection};
+use crate::custody::{Custody, DispositionProjection, HoldProjection, Terms};
 use crate::db::{Db, Error as DbError, Result as DbResult};
 use crate::export;
 use crate::flags::Rule;
@@ -139,6 +139,7 @@ impl App {
             Arc::new(calls.projection()),
             Arc::new(TokenProjection),
             Arc::new(HoldProjection),
+            Arc::new(DispositionProjection),
             Arc::new(PolicyProjection),
             Arc::new(EventProjection),
         ];
@@ -192,6 +193,10 @@ impl App {
             (self.db.clone(), self.journal.clone(), self.calls.clone()),
             (Arc::clone(&self.store), self.policies.clone()),
             (self.clock.clone(), self.health.clone()),
+            (
+                self.config.spool_dir(),
+                Terms { on: self.config.retention.disposition, grace: self.config.retention.grace },
+            ),
         )
     }
 

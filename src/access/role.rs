@@ -25,6 +25,10 @@ pub enum Permission {
     ReadJournal,
     /// Have a recording fetched again.
     RetryRecordings,
+    /// Place and release legal holds, and tell of events with customers.
+    PlaceHolds,
+    /// Propose, approve and execute dispositions, and bring policies into force.
+    Dispose,
     ReadMetrics,
 }
 
@@ -47,7 +51,8 @@ impl Role {
             Permission::PostWebhooks => matches!(self, Self::Ingest | Self::Admin),
             Permission::ReadCalls | Permission::ReadMetrics => !matches!(self, Self::Ingest),
             Permission::ReadJournal => matches!(self, Self::Auditor | Self::Admin),
-            Permission::RetryRecordings => matches!(self, Self::Officer | Self::Admin),
+            Permission::RetryRecordings | Permission::PlaceHolds => matches!(self, Self::Officer | Self::Admin),
+            Permission::Dispose => matches!(self, Self::Admin),
         }
     }
 }

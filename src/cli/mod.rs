@@ -4,7 +4,10 @@
 mod calls;
 mod demo;
 mod doctor;
+mod hold;
 mod import;
+mod person;
+mod retention;
 mod serve;
 mod terminal;
 mod token;
@@ -77,6 +80,12 @@ enum Command {
     Reindex,
     /// Check journal, projection, index and every stored object.
     Verify,
+    /// Retention: what is due, disposition, and policies.
+    #[command(subcommand)]
+    Retention(retention::Command),
+    /// Legal holds.
+    #[command(subcommand)]
+    Hold(hold::Command),
     /// Write a whole search as CSV or JSON lines.
     Export(calls::ExportArgs),
 }
@@ -158,6 +167,8 @@ async fn run(cli: Cli) -> Outcome {
         Command::Import { file } => import::import(config()?, &file).await,
         Command::Reindex => serve::reindex(open(config()?).await?).await,
         Command::Verify => verify::verify(&open(config()?).await?).await,
+        Command::Retention(command) => retention::retention(&open(config()?).await?, command).await,
+        Command::Hold(command) => hold::hold(&open(config()?).await?, command).await,
         Command::Export(args) => calls::export(&open(config()?).await?, args).await,
     }
 }

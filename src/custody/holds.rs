@@ -337,7 +337,7 @@ impl Custody {
             let found = found.map_err(|error| CustodyError::Refused(format!("a query could not be run: {error}")))??;
             caught.extend(found.into_iter().flatten());
         }
-        self.about_calls(Kind::HoldCaught, name, caught.into_iter()).await
+        self.about_calls(Kind::HoldCaught, name, caught.into_iter().collect()).await
     }
 
     /// Journals that calls come under a hold, or are under it no longer.
@@ -345,7 +345,7 @@ impl Custody {
         &self,
         kind: Kind,
         hold: &str,
-        call_ids: impl Iterator<Item = String>,
+        call_ids: Vec<String>,
     ) -> Result<(), CustodyError> {
         for call_id in call_ids {
             let subject = Some(call_key(&call_id));
@@ -386,16 +386,25 @@ impl Custody {
     pub(super) async fn let_go(&self, released_seq: u64) -> Result<(), CustodyError> {
         let Some(record) = self.journal.entry(released_seq).await? else { return Ok(()) };
         let name = record.entry.subject.as_deref().and_then(|s| s.strip_prefix("hold:")).unwrap_or_default().to_owned();
-        let mut after = i64::MIN;
+        let held = self.calls_held(&name).await?;
+        self.about_calls(Kind::HoldLifted, &name, held).await
+    }
+
+    /// The ids of the calls that a hold has.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn calls_held(&self, name: &str) -> Result<Vec<String>, CustodyError> {
+        let (mut after, mut ids) = (i64::MIN, Vec::new());
         loop {
             let sql = "select distinct call_seq, subject from kept where held and call_seq > $1 order by call_seq limit 500";
             let rows = self.db.fetch_all(sql, &[after.into()]).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
+            let Some(last) = rows.last() else { return Ok(ids) };
             after = last.int("call_seq")?;
             let subjects = rows.iter().map(|row| row.text("subject")).collect::<Result<Vec<_>, _>>()?;
             let found = self.calls.facts_of(&subjects).await?.facts;
             let has = found.iter().filter(|facts| facts.held_by().any(|held| held == name));
-            self.about_calls(Kind::HoldLifted, &name, has.map(|facts| facts.call_id.clone())).await?;
+            ids.extend(has.map(|facts| facts.call_id.clone()));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::disposition::Decided;
 use super::kept::{Judgeable, KeptRow};
 use super::{Custody, CustodyError};
 use crate::calls::{AS_STORED, Facts, Skipped};
@@ -36,11 +37,13 @@ pub struct Followed {
     skipped: Skipped,
     /// Rows from here on may have been judged by other policies than those in force.
     judge_from: Option<i64>,
+    /// Decisions in the store were looked for.
+    resumed: bool,
 }
 
 impl Default for Followed {
     fn default() -> Self {
-        Self { next: None, skipped: Skipped::default(), judge_from: Some(i64::MIN) }
+        Self { next: None, skipped: Skipped::default(), judge_from: Some(i64::MIN), resumed: false }
     }
 }
 
@@ -76,6 +79,10 @@ impl Custody {
         self.learn_policies().await?;
         if turn.is_mine().await? {
             self.follow(followed).await?;
+            if !followed.resumed {
+                self.resume().await?;
+                followed.resumed = true;
+            }
             self.adopt_wanted().await?;
             self.judge_anew(followed).await?;
             while self.bring_store_in_step().await? && turn.is_mine().await? {}
@@ -184,8 +191,25 @@ impl Custody {
                 }
                 Some(Kind::HoldReleased) => self.let_go(step.seq).await?,
                 Some(Kind::HoldPlaced) => self.catch_past(step.seq).await?,
+                Some(Kind::DispositionExecuted) => self.mark_erased(step.seq).await?,
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Bodies in quarantine that a disposition erased.
+    async fn mark_erased(&self, seq: u64) -> Result<(), CustodyError> {
+        let Some(executed) = self.journal.entry(seq).await? else { return Ok(()) };
+        let subject = executed.entry.subject.unwrap_or_default();
+        let decided = self.journal.about(&subject, seq).await?.into_iter();
+        let decided = decided.rev().find(|record| record.entry.kind == Kind::DispositionDecided);
+        let Some(body) = decided.and_then(|record| record.body) else { return Ok(()) };
+        let decided: Decided = serde_json::from_slice(&body.bytes)?;
+        let sql = "update kept set destroyed_at = $2, disposition = $3 where call_seq = $1 and what = 'quarantine'";
+        for entry in decided.entries {
+            let at = executed.entry.at.as_microsecond();
+            self.db.execute(sql, &[entry.cast_signed().into(), at.into(), decided.id.as_str().into()]).await?;
         }
         Ok(())
     }

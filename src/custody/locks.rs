@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use jiff::{Timestamp, ToSpan};
 
 use super::{Custody, CustodyError};
@@ -74,7 +74,7 @@ impl Custody {
             behind.retain(|row| !refused.contains_key(&(row.call_seq, row.source.clone())));
         }
         let more = behind.len() as u64 >= ROUND;
-        let mut work = stream::iter(behind).map(|row| self.bring_in_step(row)).buffer_unordered(AT_ONCE);
+        let mut work = stream::iter(behind).map(|row| self.bring_in_step(row).boxed()).buffer_unordered(AT_ONCE);
         while let Some(outcome) = work.next().await {
             outcome?;
         }

@@ -5,15 +5,21 @@
 //! disposition destroys.
 
 mod adopt;
+mod disposition;
 mod holds;
 mod keeper;
 mod kept;
 mod locks;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use disposition::{
+    Certificate, Decided, Disposition, DispositionProjection, DispositionState, Executed, Executing, Item, Progress, Proposal,
+    Skipped, Terms, certificate_page,
+};
 pub use adopt::{Difference, Moved, NAMED};
-pub use holds::{Hold, HoldProjection, HoldState, NewHold};
+pub use holds::{Hold, HoldProjection, HoldQuery, HoldState, NewHold};
 pub use kept::{Judgeable, KeptRow, What};
 
 use crate::calls::Calls;
@@ -34,6 +40,9 @@ pub struct Custody {
     pub policies: Policies,
     pub clock: Clock,
     pub health: Health,
+    /// Where recordings wait on this node.
+    pub spool: PathBuf,
+    pub terms: Terms,
     refused: Mutex<locks::Refused>,
     /// The configuration's set, where it is not in force yet.
     wanted: Mutex<Option<PolicySet>>,
@@ -45,9 +54,10 @@ impl Custody {
         (db, journal, calls): (Db, Journal, Calls),
         (store, policies): (Arc<dyn ObjectStore>, Policies),
         (clock, health): (Clock, Health),
+        (spool, terms): (PathBuf, Terms),
     ) -> Self {
         let (refused, wanted) = (Mutex::default(), Mutex::default());
-        Self { db, journal, calls, store, policies, clock, health, refused, wanted }
+        Self { db, journal, calls, store, policies, clock, health, spool, terms, refused, wanted }
     }
 
     fn refused(&self) -> MutexGuard<'_, locks::Refused> {

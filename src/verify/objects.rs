@@ -9,7 +9,7 @@ use super::{Run, STEP, VerifyError};
 use crate::app::App;
 use crate::calls::{Facts, KeptObject};
 use crate::intake::call_key;
-use crate::objects::{Examined, Listed, ObjectStore, StoreError};
+use crate::objects::{Examined, Listed, ObjectKey, ObjectStore, StoreError};
 
 /// What the journal promises of one object.
 struct Promise {
@@ -86,6 +86,12 @@ impl Run<'_> {
                     continue;
                 }
             };
+            if let Some(name) = listed.key.strip_prefix(ObjectKey::DISPOSITIONS) {
+                let id = name.split('.').next().unwrap_or_default();
+                if self.app.custody().disposition(id).await.is_ok_and(|known| known.is_some()) {
+                    continue;
+                }
+            }
             let folder = listed.key.rsplit('/').nth(1).unwrap_or_default().to_owned();
             let owner = self.app.calls.facts_of(&[folder]).await?;
             if !owner.skipped.is_empty() {

@@ -34,6 +34,8 @@ permissions! {
     ReadCalls => ReadCalls,
     ReadJournal => ReadJournal,
     RetryRecordings => RetryRecordings,
+    PlaceHolds => PlaceHolds,
+    Dispose => Dispose,
     ReadMetrics => ReadMetrics,
 }
 
