@@ -23,9 +23,9 @@ const CURSOR: &str = "retention";
 /// Entries that are looked at in one step, and rows that are judged anew.
 const STEP: u64 = 1000;
 /// Entries are let gather for so long: nobody waits for these rows, and each look writes.
-const GATHER: Duration = Duration::from_secs(1);
+const GATHER: Duration = Duration::from_millis(300);
 /// Without a sign of new entries the journal is looked at all the same: other processes append too.
-const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(500);
 /// Pause after an error.
 const BACK_OFF: Duration = Duration::from_secs(2);
 
