@@ -68,10 +68,13 @@ pub(super) async fn hold(app: &App, command: Command) -> Outcome {
         Command::Release { name } => {
             let state = custody.release_hold(&name, &actor(app, Permission::PlaceHolds).await?).await?;
             custody.catch_up().await?;
-            eprintln!("{}", match state {
-                HoldState::Released => format!("{name} is released."),
-                _ => format!("The release of {name} is asked for; somebody else has to run the same to agree."),
-            });
+            eprintln!(
+                "{}",
+                match state {
+                    HoldState::Released => format!("{name} is released."),
+                    _ => format!("The release of {name} is asked for; somebody else has to run the same to agree."),
+                }
+            );
         }
         Command::List { json } => {
             for hold in custody.holds().await? {

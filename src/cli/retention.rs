@@ -189,8 +189,12 @@ async fn execute(app: &App, id: Option<String>) -> Outcome {
     for id in ready {
         match custody.execute(&id, &progress).await {
             Ok(done) => {
-                let (gone, kept) = (done.certificate.calls.len() + done.certificate.entries.len(), done.certificate.skipped.len());
-                eprintln!("{id}: {gone} destroyed, {kept} kept; the certificate is {} (SHA-256 {}).", done.key, done.sha256);
+                let (gone, kept) =
+                    (done.certificate.calls.len() + done.certificate.entries.len(), done.certificate.skipped.len());
+                eprintln!(
+                    "{id}: {gone} destroyed, {kept} kept; the certificate is {} (SHA-256 {}).",
+                    done.key, done.sha256
+                );
                 for skipped in &done.certificate.skipped {
                     found = Found::Wrong;
                     let what = skipped.call_id.clone().unwrap_or_else(|| format!("journal entry {}", skipped.seq));
@@ -208,8 +212,8 @@ async fn execute(app: &App, id: Option<String>) -> Outcome {
 
 async fn apply_again(app: &App, file: &std::path::Path) -> Outcome {
     let text = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
-    let certificate: Certificate =
-        serde_json::from_slice(&text).with_context(|| format!("{} is no certificate of destruction", file.display()))?;
+    let certificate: Certificate = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is no certificate of destruction", file.display()))?;
     let skipped = app.custody().apply_again(&certificate).await?;
     for one in &skipped {
         say(visible(&format!("kept {}: {}", one.call_id.clone().unwrap_or_default(), one.why)))?;
@@ -232,7 +236,11 @@ async fn policies(app: &App, command: Policies) -> Outcome {
             for (name, text) in PolicySet::shipped() {
                 std::fs::write(folder.join(name), text)?;
             }
-            eprintln!("{} policies are in {}: keep those that apply to the firm.", PolicySet::shipped().len(), folder.display());
+            eprintln!(
+                "{} policies are in {}: keep those that apply to the firm.",
+                PolicySet::shipped().len(),
+                folder.display()
+            );
         }
         Policies::Diff { folder, json } => {
             let found = custody.difference(&PolicySet::load(&folder, &Rule::names())?).await?;
@@ -247,7 +255,9 @@ async fn policies(app: &App, command: Policies) -> Outcome {
             match custody.adopt(PolicySet::load(&folder, &Rule::names())?, &actor).await {
                 Ok(found) => {
                     tell(&found)?;
-                    eprintln!("They are in force. Set retention.policies to this folder, so that the next start finds the same.");
+                    eprintln!(
+                        "They are in force. Set retention.policies to this folder, so that the next start finds the same."
+                    );
                 }
                 Err(CustodyError::Shortens(found)) => {
                     tell(&found)?;
@@ -264,9 +274,7 @@ fn list_policies(set: &PolicySet, since: Option<Timestamp>, json: bool) -> anyho
     let (first, others) = set.policies();
     let all: Vec<_> = std::iter::once(first).chain(others).collect();
     if json {
-        let policy = |policy: &&crate::retention::Policy| {
-            serde_json::json!({"id": policy.id, "title": policy.title, "period": policy.period.to_string(), "citation": policy.citation})
-        };
+        let policy = |policy: &&crate::retention::Policy| serde_json::json!({"id": policy.id, "title": policy.title, "period": policy.period.to_string(), "citation": policy.citation});
         let policies: Vec<_> = all.iter().map(policy).collect();
         say(serde_json::json!({"sha256": set.sha256(), "since": since, "policies": policies}).to_string())?;
         return Ok(());

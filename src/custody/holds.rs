@@ -164,8 +164,12 @@ impl Projection for HoldProjection {
                 (HoldState::ReleaseRequested, Some(HoldState::ReleaseRequested)) => {
                     return Err(refused("its release is asked for already; somebody else has to agree"));
                 }
-                (HoldState::Released, Some(HoldState::ReleaseRequested)) if requested.as_ref() == Some(&entry.actor) => {
-                    return Err(refused("whoever asks for the release of a hold can't agree to it: somebody else has to"));
+                (HoldState::Released, Some(HoldState::ReleaseRequested))
+                    if requested.as_ref() == Some(&entry.actor) =>
+                {
+                    return Err(refused(
+                        "whoever asks for the release of a hold can't agree to it: somebody else has to",
+                    ));
                 }
                 (HoldState::Released, Some(state)) if state != HoldState::ReleaseRequested => {
                     return Err(refused("nobody asked for the release of this hold"));
@@ -256,13 +260,7 @@ impl Custody {
         Ok(state)
     }
 
-    async fn about_hold(
-        &self,
-        kind: Kind,
-        name: &str,
-        actor: &str,
-        body: &impl Serialize,
-    ) -> Result<(), CustodyError> {
+    async fn about_hold(&self, kind: Kind, name: &str, actor: &str, body: &impl Serialize) -> Result<(), CustodyError> {
         let entry = NewEntry::new(kind, actor, Some(subject(name)), Body::of_json(body)?);
         match self.journal.append(vec![entry]).await {
             Ok(_) => Ok(()),
@@ -332,21 +330,18 @@ impl Custody {
         if let Some(query) = &hold.placed.query
             && !free.is_empty()
         {
-            let (docs, query) = (free.iter().map(|facts| CallDoc::from(&***facts)).collect::<Vec<_>>(), query.compiled()?);
+            let (docs, query) =
+                (free.iter().map(|facts| CallDoc::from(&***facts)).collect::<Vec<_>>(), query.compiled()?);
             let found = tokio::task::spawn_blocking(move || matching(&docs, &[query])).await;
-            let found = found.map_err(|error| CustodyError::Refused(format!("a query could not be run: {error}")))??;
+            let found =
+                found.map_err(|error| CustodyError::Refused(format!("a query could not be run: {error}")))??;
             caught.extend(found.into_iter().flatten());
         }
         self.about_calls(Kind::HoldCaught, name, caught.into_iter().collect()).await
     }
 
     /// Journals that calls come under a hold, or are under it no longer.
-    async fn about_calls(
-        &self,
-        kind: Kind,
-        hold: &str,
-        call_ids: Vec<String>,
-    ) -> Result<(), CustodyError> {
+    async fn about_calls(&self, kind: Kind, hold: &str, call_ids: Vec<String>) -> Result<(), CustodyError> {
         for call_id in call_ids {
             let subject = Some(call_key(&call_id));
             let record = HoldRecord { call_id, hold: hold.to_owned() };
@@ -397,7 +392,8 @@ impl Custody {
     pub async fn calls_held(&self, name: &str) -> Result<Vec<String>, CustodyError> {
         let (mut after, mut ids) = (i64::MIN, Vec::new());
         loop {
-            let sql = "select distinct call_seq, subject from kept where held and call_seq > $1 order by call_seq limit 500";
+            let sql =
+                "select distinct call_seq, subject from kept where held and call_seq > $1 order by call_seq limit 500";
             let rows = self.db.fetch_all(sql, &[after.into()]).await?;
             let Some(last) = rows.last() else { return Ok(ids) };
             after = last.int("call_seq")?;

@@ -96,11 +96,7 @@ impl Custody {
         let year = |from: Timestamp, years: i64| from.checked_add((years * 366 * 24).hours()).unwrap_or(Timestamp::MAX);
         let now = self.clock.now();
         let sql = "update kept set lock_wanted = $1 where due_at = $2 and destroyed_at is null and locked_until < $3";
-        let params = [
-            year(now, 2).as_microsecond().into(),
-            i64::MAX.into(),
-            year(now, 1).as_microsecond().into(),
-        ];
+        let params = [year(now, 2).as_microsecond().into(), i64::MAX.into(), year(now, 1).as_microsecond().into()];
         self.db.execute(Sql::from(sql), &params).await?;
         Ok(())
     }

@@ -14,11 +14,11 @@ mod locks;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use disposition::{
-    Certificate, Decided, Disposition, DispositionProjection, DispositionState, Executed, Executing, Item, Progress, Proposal,
-    Skipped, Terms, certificate_page,
-};
 pub use adopt::{Difference, Moved, NAMED};
+pub use disposition::{
+    Certificate, Decided, Disposition, DispositionProjection, DispositionState, Executed, Executing, Item, Progress,
+    Proposal, Skipped, Terms, certificate_page,
+};
 pub use holds::{Hold, HoldProjection, HoldQuery, HoldState, NewHold};
 pub use kept::{Judgeable, KeptRow, What};
 

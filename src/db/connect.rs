@@ -101,7 +101,8 @@ impl Db {
                 tokio::time::sleep(FORGET_PAUSE).await;
             }
             return Err(super::Error::Refused(
-                "somebody reads what was there before, so that the database keeps it in its log: run it again later".into(),
+                "somebody reads what was there before, so that the database keeps it in its log: run it again later"
+                    .into(),
             ));
         }
         Ok(())

@@ -14,8 +14,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::{Timestamp, ToSpan};
 
-pub use applies::{Conditions, Groups};
 pub use adopted::{Adopted, Adoption, PolicyProjection, adopted_sets, adopted_with};
+pub use applies::{Conditions, Groups};
 pub use dates::{Period, PeriodError};
 pub use events::{ClientEvent, EventProjection, client_events};
 pub use policy::{Policy, PolicyError, PolicySet, Start};

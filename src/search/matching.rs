@@ -29,7 +29,8 @@ pub fn matching(calls: &[CallDoc], queries: &[(Expr, QueryContext)]) -> Result<V
             let (definition, fields) = schema::schema();
             let builder = tantivy::Index::builder().schema(definition).settings(schema::settings());
             let index = builder.tokenizers(schema::tokenizers()).create_in_ram()?;
-            let (mut writer, mut forms) = (index.writer_with_num_threads(1, STEADY_BYTES)?, Forms::new(&context.region));
+            let (mut writer, mut forms) =
+                (index.writer_with_num_threads(1, STEADY_BYTES)?, Forms::new(&context.region));
             for call in calls {
                 writer.add_document(fields.document(call, &mut forms))?;
             }

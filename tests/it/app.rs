@@ -318,7 +318,8 @@ impl Parts {
 
     /// True once there is nothing left to do.
     pub async fn is_settled(&self) -> bool {
-        let followers = "select min(next_seq) as next_seq, count(*) as n from cursors where name in ('flags', 'retention')";
+        let followers =
+            "select min(next_seq) as next_seq, count(*) as n from cursors where name in ('flags', 'retention')";
         let followers = self.db.fetch_one(followers, &[]).await.unwrap();
         let followed = followers.opt_int("next_seq").unwrap().filter(|_| followers.int("n").unwrap() == 2);
         let behind = "select count(*) as n from kept where destroyed_at is null and disposition is null

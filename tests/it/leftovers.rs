@@ -34,8 +34,9 @@ pub async fn check(config: Config) {
     let report = verify(&app, &mut findings).await.unwrap();
     assert_eq!((findings.0, report.damages), (Vec::new(), 0));
 
-    let half_way =
-        app.db.fetch_all("select call_id, state from recordings where state not in ('archived', 'failed', 'destroyed')", &[]);
+    let half_way = app
+        .db
+        .fetch_all("select call_id, state from recordings where state not in ('archived', 'failed', 'destroyed')", &[]);
     assert_eq!(half_way.await.unwrap().len(), 0, "no recording is left half-way");
     let work = app.db.fetch_all("select source from recording_work", &[]).await.unwrap();
     assert_eq!(work.len(), 0, "no work is left");

@@ -338,11 +338,8 @@ impl Custody {
         fault::point("disposition.condemned");
         let going: Vec<DestroyedRecord> =
             calls.iter().filter(|call| condemned.contains_key(&call.call_id)).cloned().collect();
-        let records: Vec<DestroyedRecord> = stream::iter(going)
-            .map(|call| self.destroy_objects(call).boxed())
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+        let records: Vec<DestroyedRecord> =
+            stream::iter(going).map(|call| self.destroy_objects(call).boxed()).buffered(AT_ONCE).try_collect().await?;
         fault::point("disposition.objects_gone");
         let mut erased = Vec::new();
         let mut entries = Vec::new();
@@ -420,10 +417,16 @@ impl Custody {
             }
             let keys: BTreeSet<String> = recording.objects.iter().map(|object| object.key.clone()).collect();
             for key in keys {
-                let left: Vec<_> = self.store.list(&key).await?.try_filter(|listed| {
-                    let same = listed.key == key;
-                    async move { same }
-                }).try_collect().await?;
+                let left: Vec<_> = self
+                    .store
+                    .list(&key)
+                    .await?
+                    .try_filter(|listed| {
+                        let same = listed.key == key;
+                        async move { same }
+                    })
+                    .try_collect()
+                    .await?;
                 for other in left {
                     let sha256 = match self.store.examine(&key, other.version.as_deref()).await? {
                         Some(examined) => examined.sha256,

@@ -138,11 +138,18 @@ impl Standing {
             }
             (Approved, Some(Proposed)) => {
                 let at = Some(entry.at.as_microsecond());
-                return Ok(Self { state: Some(next), approved_by: Some(entry.actor.clone()), approved_at: at, ..known });
+                return Ok(Self {
+                    state: Some(next),
+                    approved_by: Some(entry.actor.clone()),
+                    approved_at: at,
+                    ..known
+                });
             }
             (Approved, Some(Approved | Executing | Executed)) => return Err("it is approved already"),
             (Approved, _) => return Err("it was cancelled: propose anew"),
-            (Cancelled, Some(Proposed | Approved)) | (Executing, Some(Approved | Executing)) | (Executed, Some(Executing)) => {}
+            (Cancelled, Some(Proposed | Approved))
+            | (Executing, Some(Approved | Executing))
+            | (Executed, Some(Executing)) => {}
             (Cancelled, Some(Cancelled)) => return Err("it is cancelled already"),
             (Cancelled, _) => return Err("its execution began: it can't be cancelled any more"),
             (Executing, Some(Proposed)) => return Err("nobody approved it"),
@@ -353,7 +360,8 @@ impl Custody {
     /// # Errors
     /// As [`Custody::dispositions`].
     pub async fn disposition(&self, id: &str) -> Result<Option<Disposition>, CustodyError> {
-        let sql = "select id, proposed_seq, proposed_by, state, approved_by, approved_at from dispositions where id = $1";
+        let sql =
+            "select id, proposed_seq, proposed_by, state, approved_by, approved_at from dispositions where id = $1";
         match self.db.fetch_optional(sql, &[id.into()]).await? {
             Some(row) => Ok(Some(self.disposition_of(&row).await?)),
             None => Ok(None),

@@ -124,11 +124,8 @@ async fn place(
 ) -> Result<(StatusCode, Json<HoldView>)> {
     let Json(new) = body.map_err(|error| Error::BadRequest(error.body_text()))?;
     let (config, filters) = (&state.app.config, new.filters.filter(|filters| *filters != Filters::default()));
-    let query = filters.map(|filters| HoldQuery {
-        filters,
-        timezone: config.timezone.name(),
-        region: config.region.clone(),
-    });
+    let query =
+        filters.map(|filters| HoldQuery { filters, timezone: config.timezone.name(), region: config.region.clone() });
     let Placing { name, matter, reason, custodian, calls, .. } = new;
     let new = NewHold { name, matter, reason, custodian, calls, query };
     state.app.custody().place(&new, &may.identity.actor()).await?;
@@ -152,7 +149,11 @@ async fn hold(_: May<ReadCalls>, State(state): State<WebState>, Path(name): Path
     (status = 409, description = "It is closed already", body = Problem, content_type = "application/problem+json"),
     Refused,
 ), security(("bearer" = [])))]
-async fn close(may: May<PlaceHolds>, State(state): State<WebState>, Path(name): Path<String>) -> Result<Json<HoldView>> {
+async fn close(
+    may: May<PlaceHolds>,
+    State(state): State<WebState>,
+    Path(name): Path<String>,
+) -> Result<Json<HoldView>> {
     hold_named(&state, &name).await?;
     state.app.custody().close_hold(&name, &may.identity.actor()).await?;
     Ok(Json(hold_named(&state, &name).await?))
@@ -266,7 +267,11 @@ async fn propose(may: May<Dispose>, State(state): State<WebState>) -> Result<(St
     (status = 409, description = "The same person proposed it, or it is approved already", body = Problem, content_type = "application/problem+json"),
     Refused,
 ), security(("bearer" = [])))]
-async fn approve(may: May<Dispose>, State(state): State<WebState>, Path(id): Path<String>) -> Result<Json<Disposition>> {
+async fn approve(
+    may: May<Dispose>,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+) -> Result<Json<Disposition>> {
     Ok(Json(state.app.custody().approve(&id, &may.identity.actor()).await?))
 }
 
