@@ -13,7 +13,7 @@ use crate::custody::{HoldQuery, HoldState, NewHold};
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Hold calls: those named with --call, or all that a query is about, those still to come too.
-    Place(PlaceArgs),
+    Place(Box<PlaceArgs>),
     /// Let a hold catch no new calls; those that it has, it keeps.
     Close { name: String },
     /// Ask for the release of a hold; run by a second person, agree to it.
@@ -55,7 +55,7 @@ pub(super) async fn hold(app: &App, command: Command) -> Outcome {
                 timezone: app.config.timezone.name(),
                 region: app.config.region.clone(),
             });
-            let PlaceArgs { name, matter, reason, custodian, calls, .. } = args;
+            let PlaceArgs { name, matter, reason, custodian, calls, .. } = *args;
             custody.place(&NewHold { name: name.clone(), matter, reason, custodian, calls, query }, &actor).await?;
             custody.catch_up().await?;
             let held = custody.calls_held(&name).await?.len();
