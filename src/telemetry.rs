@@ -102,6 +102,12 @@ fn describe() {
     describe_gauge!("callvault_search_behind_entries", "Journal entries that the search index has not taken in yet.");
     describe_gauge!("callvault_calls", "Calls that the search knows.");
     describe_gauge!("callvault_recordings", "Calls by the state of their recording, as the search knows them.");
+    describe_gauge!(
+        "callvault_retention_refused",
+        "Recordings that the store refuses to keep as long as they must be."
+    );
+    describe_counter!("callvault_retention_extended_total", "Recordings whose lock was moved to a later date.");
+    describe_counter!("callvault_disposed_total", "Calls and messages in quarantine that were destroyed.");
     describe_gauge!("callvault_flags_open", "Calls with an open flag, by rule, as the search knows them.");
     describe_gauge!("callvault_recordings_pending", "Recordings that are announced and not archived.");
     describe_gauge!(

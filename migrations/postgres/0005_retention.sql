@@ -17,9 +17,11 @@ create table kept (
     policy_sha256 text not null,
     -- When its time is over; the greatest number while that is open.
     due_at bigint not null,
-    -- Until when the store is to keep it, and does. NULL where nothing lies in the store.
+    -- Until when it is to be locked, until when the journal says that it is, and until when the store was told. NULL where
+    -- nothing lies in the store.
     lock_wanted bigint,
     locked_until bigint,
+    locked_in_store bigint,
     bytes bigint not null,
     kept_since bigint not null,
     held boolean not null,
@@ -30,7 +32,7 @@ create table kept (
 );
 create index kept_due on kept (due_at) where destroyed_at is null;
 create index kept_behind on kept (call_seq, source)
-    where destroyed_at is null and (lock_wanted > locked_until or held <> held_in_store);
+    where destroyed_at is null and (lock_wanted > locked_until or locked_until > locked_in_store or held <> held_in_store);
 
 create table policy_sets (
     adopted_seq bigint primary key,

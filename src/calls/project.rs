@@ -13,7 +13,7 @@ use super::view::RecordingState;
 use crate::db::ColumnType::{self, Bool, Int, Text};
 use crate::db::{Arg, Ask, Error, Result, Row, Rows, Tx};
 use crate::intake::is_call_subject;
-use crate::journal::{Appended, Kind, NewEntry, Projection, ProjectionError, about_in};
+use crate::journal::{Appended, Entry, Kind, NewEntry, Projection, ProjectionError, about_in};
 
 const INTO_CALLS: &str = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state,
     open_since, recording_due_since)";
@@ -87,7 +87,7 @@ impl Projection for CallProjection {
         for (subject, entries) in touched {
             let mut facts = known.remove(subject);
             for appended in entries {
-                may_follow(facts.as_ref(), appended.entry.kind)?;
+                may_follow(facts.as_ref(), &appended.entry)?;
                 let folded = match appended.understood.as_ref().and_then(|known| known.downcast_ref()) {
                     Some(event) => Facts::fold_event(facts, &appended.entry, Some(event)),
                     None => Facts::fold(facts, &appended.entry, &appended.body),
@@ -124,12 +124,15 @@ fn concerns_call(kind: Kind, subject: Option<&str>) -> bool {
 
 /// Which comes first, a hold or the destruction, the journal decides: what comes second is refused. Webhooks are never
 /// refused.
-fn may_follow(facts: Option<&Facts>, kind: Kind) -> Result<(), ProjectionError> {
+fn may_follow(facts: Option<&Facts>, entry: &Entry) -> Result<(), ProjectionError> {
     let refused = |why: &str| Err(ProjectionError::Refused(why.to_owned()));
     let Some(facts) = facts else { return Ok(()) };
-    match kind {
+    match entry.kind {
         Kind::WebhookReceived | Kind::WebhookImported => Ok(()),
         Kind::CallDestroying if facts.held_by().next().is_some() => refused("the call is under a legal hold"),
+        Kind::CallDestroying if facts.recordings.values().any(|r| r.retain_until() > Some(entry.at)) => {
+            refused("a recording of the call is kept for longer")
+        }
         Kind::CallDestroying if facts.is_gone() => refused("the call is being destroyed already"),
         Kind::CallDestroyed if facts.destroyed.is_some() => refused("the call is destroyed already"),
         Kind::CallDestroyed if facts.destroying.is_none() => refused("nobody decided to destroy the call"),

@@ -192,6 +192,8 @@ pub struct HoldRecord {
 pub struct DestroyingRecord {
     pub call_id: String,
     pub disposition: String,
+    /// The policies by which its time was found to be over.
+    pub policies_sha256: String,
 }
 
 /// `call.destroyed`: what the call was, without anything personal, and the bodies that are erased.

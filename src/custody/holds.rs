@@ -377,6 +377,15 @@ impl Custody {
         Ok(())
     }
 
+    /// Goes on with holds of which not everything was caught.
+    pub(super) async fn catch_unfinished(&self) -> Result<(), CustodyError> {
+        let rows = self.db.fetch_all("select placed_seq from holds where caught_at is null", &[]).await?;
+        for row in rows {
+            self.catch_past(row.int("placed_seq")?.cast_unsigned()).await?;
+        }
+        Ok(())
+    }
+
     /// Lets go of every call that a hold has, once it is released.
     pub(super) async fn let_go(&self, released_seq: u64) -> Result<(), CustodyError> {
         let Some(record) = self.journal.entry(released_seq).await? else { return Ok(()) };

@@ -81,6 +81,7 @@ impl Custody {
             self.follow(followed).await?;
             if !followed.resumed {
                 self.resume().await?;
+                self.catch_unfinished().await?;
                 followed.resumed = true;
             }
             self.adopt_wanted().await?;
@@ -101,8 +102,21 @@ impl Custody {
         self.judge_anew(&mut followed).await
     }
 
+    /// [`Custody::catch_up`], and the store brought in step with it: for whoever can't leave that to a server.
+    ///
+    /// # Errors
+    /// Database, journal or store.
+    pub async fn settle(&self) -> Result<(), CustodyError> {
+        self.catch_up().await?;
+        while self.bring_store_in_step().await? {}
+        self.catch_up().await
+    }
+
     /// Takes over the set that was adopted last, if it is another.
-    pub(super) async fn learn_policies(&self) -> Result<(), CustodyError> {
+    ///
+    /// # Errors
+    /// Database or journal.
+    pub async fn learn_policies(&self) -> Result<(), CustodyError> {
         if let Some(last) = adopted_sets(&self.db).await?.pop()
             && last.sha256 != self.policies.current().sha256()
         {

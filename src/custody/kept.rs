@@ -16,10 +16,10 @@ use crate::retention::{Dates, Kept, PolicySet};
 const NO_SOURCE: &str = "";
 
 const INTO: &str = "insert into kept (call_seq, source, subject, last_seq, what, traits, ended_at, received_at, policy,
-    policy_sha256, due_at, lock_wanted, locked_until, bytes, kept_since, held, held_in_store, disposition, destroyed_at)";
+    policy_sha256, due_at, lock_wanted, locked_until, locked_in_store, bytes, kept_since, held, held_in_store, disposition, destroyed_at)";
 const TYPES: &[ColumnType] =
-    &[Int, Text, Text, Int, Text, Text, Int, Int, Text, Text, Int, Int, Int, Int, Int, Bool, Bool, Text, Int];
-// What the store was told of a hold stays as it is; and who comes late with older facts changes nothing.
+    &[Int, Text, Text, Int, Text, Text, Int, Int, Text, Text, Int, Int, Int, Int, Int, Int, Bool, Bool, Text, Int];
+// What the store was told stays as it is; and who comes late with older facts changes nothing.
 const UPSERT: &str = "on conflict (call_seq, source) do update set subject = excluded.subject,
     last_seq = excluded.last_seq, what = excluded.what, traits = excluded.traits, ended_at = excluded.ended_at,
     received_at = excluded.received_at, policy = excluded.policy, policy_sha256 = excluded.policy_sha256,
@@ -108,6 +108,8 @@ pub struct KeptRow {
     pub due_at: i64,
     pub lock_wanted: Option<i64>,
     pub locked_until: Option<i64>,
+    /// When it was stored.
+    pub locked_first: Option<i64>,
     pub bytes: i64,
     pub kept_since: i64,
     pub held: bool,
@@ -135,6 +137,7 @@ impl KeptRow {
             due_at: 0,
             lock_wanted: None,
             locked_until: None,
+            locked_first: None,
             bytes: 0,
             kept_since: facts.first_received,
             held: facts.held_by().next().is_some(),
@@ -154,17 +157,19 @@ impl KeptRow {
 
     /// The row of a recording that is archived, or was. Of two addresses that led to the same bytes one counts them.
     fn for_recording(&self, source: &str, recording: &RecordingFacts, seen: &mut BTreeSet<String>) -> Option<Self> {
-        let row = |sha256: &str, size: u64, since: i64, until: i64, seen: &mut BTreeSet<String>| {
+        let row = |sha256: &str, size: u64, since: i64, (first, until): (i64, i64), seen: &mut BTreeSet<String>| {
             let bytes = if seen.insert(sha256.to_owned()) { size.cast_signed() } else { 0 };
             let (what, locked_until) = (What::Recording, Some(until));
-            Self { source: source.into(), what, bytes, kept_since: since, locked_until, ..self.clone() }
+            let locked_first = Some(first);
+            Self { source: source.into(), what, bytes, kept_since: since, locked_until, locked_first, ..self.clone() }
         };
         if let Some(gone) = &recording.destroyed {
             let (since, until) = (gone.received.as_microsecond(), gone.retain_until.as_microsecond());
-            return Some(row(&gone.sha256, gone.size_bytes, since, until, seen));
+            return Some(row(&gone.sha256, gone.size_bytes, since, (until, until), seen));
         }
         let (_, at, receipt) = recording.receipt.as_ref()?;
-        Some(row(&receipt.sha256, receipt.size_bytes, *at, recording.retain_until()?.as_microsecond(), seen))
+        let dates = (receipt.retain_until.as_microsecond(), recording.retain_until()?.as_microsecond());
+        Some(row(&receipt.sha256, receipt.size_bytes, *at, dates, seen))
     }
 
     /// With the date that policies ask for. What is locked for longer stays so.
@@ -207,6 +212,7 @@ impl KeptRow {
             due_at: 0,
             lock_wanted: None,
             locked_until: None,
+            locked_first: None,
             bytes: 0,
             kept_since: entry.at.as_microsecond(),
             held: false,
@@ -233,6 +239,7 @@ impl KeptRow {
             self.due_at.into(),
             self.lock_wanted.into(),
             self.locked_until.into(),
+            self.locked_first.into(),
             self.bytes.into(),
             self.kept_since.into(),
             self.held.into(),
@@ -240,6 +247,37 @@ impl KeptRow {
             self.disposition.into(),
             self.destroyed_at.into(),
         ]
+    }
+
+    /// The first column in which a stored row says something else. What depends on the policies is left out where it was
+    /// judged by others than this row, and the end of a lock where it goes on by itself.
+    ///
+    /// # Errors
+    /// A column is absent or of another type.
+    pub fn differs(&self, row: &Row) -> Result<Option<&'static str>> {
+        let judged_alike = row.text("policy_sha256")? == self.policy_sha256;
+        let rolls = self.due_at == i64::MAX;
+        let quarantine = self.what == What::Quarantine;
+        let columns = [
+            ("source", row.text("source")? == self.source),
+            ("subject", row.text("subject")? == self.subject),
+            ("last_seq", row.int("last_seq")? == self.last_seq),
+            ("what", row.text("what")? == self.what.as_str()),
+            ("traits", row.text("traits")? == self.traits),
+            ("ended_at", row.opt_int("ended_at")? == self.dates.ended.map(jiff::Timestamp::as_microsecond)),
+            ("received_at", row.int("received_at")? == self.dates.received.as_microsecond()),
+            ("policy", !judged_alike || row.text("policy")? == self.policy),
+            ("due_at", !judged_alike || row.int("due_at")? == self.due_at),
+            ("lock_wanted", !judged_alike || rolls || row.opt_int("lock_wanted")? == self.lock_wanted),
+            ("locked_until", row.opt_int("locked_until")? == self.locked_until),
+            ("bytes", row.int("bytes")? == self.bytes),
+            ("kept_since", row.int("kept_since")? == self.kept_since),
+            ("held", row.bool("held")? == self.held),
+            // What a disposition erased in the quarantine, its certificate says.
+            ("disposition", quarantine || row.opt_text("disposition")? == self.disposition),
+            ("destroyed_at", quarantine || row.opt_int("destroyed_at")? == self.destroyed_at),
+        ];
+        Ok(columns.into_iter().find(|(_, same)| !same).map(|(name, _)| name))
     }
 
     /// What puts rows into the table, in place of those that are there.

@@ -14,7 +14,7 @@ use crate::clock::from_micros;
 use crate::db::{Row, Sql};
 use crate::fault;
 use crate::intake::call_key;
-use crate::journal::{Body, Kind, NewEntry};
+use crate::journal::{AppendError, Body, Kind, NewEntry};
 use crate::objects::StoreError;
 
 /// Rows in one round.
@@ -36,6 +36,7 @@ struct Behind {
     policy_sha256: String,
     lock_wanted: i64,
     locked_until: i64,
+    locked_in_store: i64,
     held: bool,
     held_in_store: bool,
 }
@@ -50,6 +51,7 @@ impl Behind {
             policy_sha256: row.text("policy_sha256")?,
             lock_wanted: row.int("lock_wanted")?,
             locked_until: row.int("locked_until")?,
+            locked_in_store: row.int("locked_in_store")?,
             held: row.bool("held")?,
             held_in_store: row.bool("held_in_store")?,
         })
@@ -61,8 +63,9 @@ impl Custody {
     pub(super) async fn bring_store_in_step(&self) -> Result<bool, CustodyError> {
         self.roll_on().await?;
         let sql = format!(
-            "select call_seq, source, subject, policy, policy_sha256, lock_wanted, locked_until, held, held_in_store
-             from kept where destroyed_at is null and (lock_wanted > locked_until or held <> held_in_store)
+            "select call_seq, source, subject, policy, policy_sha256, lock_wanted, locked_until, locked_in_store, held,
+             held_in_store from kept where destroyed_at is null
+             and (lock_wanted > locked_until or locked_until > locked_in_store or held <> held_in_store)
              and disposition is null and lock_wanted is not null order by call_seq, source limit {}",
             ROUND + self.refused().len() as u64
         );
@@ -105,7 +108,7 @@ impl Custody {
         let found = self.calls.facts_of(std::slice::from_ref(&row.subject)).await?;
         let Some(facts) = found.facts.into_iter().next() else { return Ok(()) };
         let done = match self.hold_in_store(&row, &facts).await {
-            Ok(()) => self.extend_in_store(&row, &facts).await,
+            Ok(()) => self.extend(&row, &facts).await,
             refused => refused,
         };
         match done {
@@ -133,35 +136,42 @@ impl Custody {
         Ok(())
     }
 
-    async fn extend_in_store(&self, row: &Behind, facts: &Facts) -> Result<(), CustodyError> {
-        if row.lock_wanted <= row.locked_until {
-            return Ok(());
+    /// Journaled first: what is being destroyed is not kept any longer, and what is kept for longer is not destroyed.
+    async fn extend(&self, row: &Behind, facts: &Facts) -> Result<(), CustodyError> {
+        if row.lock_wanted > row.locked_until {
+            let record = ExtensionRecord {
+                call_id: facts.call_id.clone(),
+                source: row.source.clone(),
+                retain_until: from_micros(row.lock_wanted),
+                policy: row.policy.clone(),
+                policy_sha256: row.policy_sha256.clone(),
+            };
+            let subject = Some(call_key(&facts.call_id));
+            let entry = NewEntry::new(Kind::RetentionExtended, "system", subject, Body::of_json(&record)?);
+            match self.journal.append(vec![entry]).await {
+                Ok(_) => {}
+                // Its destruction came first.
+                Err(AppendError::Refused(_)) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            // The journal says so; the rows that follow it will say the same.
+            let sql = "update kept set locked_until = $3 where call_seq = $1 and source = $2 and locked_until < $3";
+            self.db.execute(sql, &[row.call_seq.into(), row.source.as_str().into(), row.lock_wanted.into()]).await?;
+            metrics::counter!("callvault_retention_extended_total").increment(1);
         }
-        let until = from_micros(row.lock_wanted);
-        if self.store.locks() {
+        fault::point("custody.extended");
+        let until = row.lock_wanted.max(row.locked_until);
+        if self.store.locks() && until > row.locked_in_store {
             for object in facts.objects() {
-                match self.store.extend_retention(&object.key, object.version.as_deref(), until).await {
+                match self.store.extend_retention(&object.key, object.version.as_deref(), from_micros(until)).await {
                     // Another recording of the call asked for more already.
-                    Err(StoreError::Shortened { until: known, .. }) if known >= until => {}
+                    Err(StoreError::Shortened { .. }) => {}
                     other => other?,
                 }
             }
         }
-        fault::point("custody.extended");
-        let record = ExtensionRecord {
-            call_id: facts.call_id.clone(),
-            source: row.source.clone(),
-            retain_until: until,
-            policy: row.policy.clone(),
-            policy_sha256: row.policy_sha256.clone(),
-        };
-        let subject = Some(call_key(&facts.call_id));
-        let entry = NewEntry::new(Kind::RetentionExtended, "system", subject, Body::of_json(&record)?);
-        self.journal.append(vec![entry]).await?;
-        // The journal says so; the rows that follow it will say the same.
-        let sql = "update kept set locked_until = $3 where call_seq = $1 and source = $2 and locked_until < $3";
-        self.db.execute(sql, &[row.call_seq.into(), row.source.as_str().into(), row.lock_wanted.into()]).await?;
-        metrics::counter!("callvault_retention_extended_total").increment(1);
+        let sql = "update kept set locked_in_store = $3 where call_seq = $1 and source = $2 and locked_in_store < $3";
+        self.db.execute(sql, &[row.call_seq.into(), row.source.as_str().into(), until.into()]).await?;
         Ok(())
     }
 
@@ -171,7 +181,8 @@ impl Custody {
     /// The database.
     pub async fn behind(&self) -> crate::db::Result<u64> {
         let sql = "select count(*) as n from kept where destroyed_at is null
-            and (lock_wanted > locked_until or held <> held_in_store) and lock_wanted is not null";
+            and (lock_wanted > locked_until or locked_until > locked_in_store or held <> held_in_store)
+            and lock_wanted is not null";
         Ok(self.db.fetch_one(sql, &[]).await?.int("n")?.cast_unsigned())
     }
 }

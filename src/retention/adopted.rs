@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::policy::{PolicyError, PolicySet};
+use crate::calls::records::DestroyingRecord;
 use crate::clock::from_micros;
 use crate::db::ColumnType::{Int, Text};
 use crate::db::{Ask, Db, Error, Result, Row, Rows, Tx};
@@ -56,15 +57,27 @@ pub struct PolicyProjection;
 
 #[async_trait]
 impl Projection for PolicyProjection {
-    fn ask(&self, _: &[NewEntry]) -> Option<Ask> {
-        None
+    fn ask(&self, entries: &[NewEntry]) -> Option<Ask> {
+        let last = "select sha256 from policy_sets order by adopted_seq desc limit 1";
+        entries.iter().any(|entry| entry.kind == Kind::CallDestroying).then(|| Ask::Plain(last.into()))
     }
 
-    async fn apply(&self, _: &mut Tx, _: Vec<Row>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
+    async fn apply(&self, _: &mut Tx, known: Vec<Row>, batch: &[Appended]) -> Result<Vec<Rows>, ProjectionError> {
+        let unreadable = |error: serde_json::Error| ProjectionError::Entry(error.to_string());
+        let mut in_force = known.first().map(|row| row.text("sha256")).transpose()?;
         let mut rows = Vec::new();
-        for appended in batch.iter().filter(|appended| appended.entry.kind == Kind::PoliciesAdopted) {
-            let record: Adoption =
-                serde_json::from_slice(&appended.body).map_err(|error| ProjectionError::Entry(error.to_string()))?;
+        for appended in batch {
+            if appended.entry.kind == Kind::CallDestroying {
+                let record: DestroyingRecord = serde_json::from_slice(&appended.body).map_err(unreadable)?;
+                if in_force.as_ref() != Some(&record.policies_sha256) {
+                    return Err(ProjectionError::Refused("other policies are in force now: try again".into()));
+                }
+            }
+            if appended.entry.kind != Kind::PoliciesAdopted {
+                continue;
+            }
+            let record: Adoption = serde_json::from_slice(&appended.body).map_err(unreadable)?;
+            in_force = Some(record.sha256.clone());
             let (seq, at) = (appended.entry.seq.cast_signed(), appended.entry.at.as_microsecond());
             rows.push(vec![seq.into(), at.into(), record.sha256.into()]);
         }

@@ -2,9 +2,10 @@
 
 use futures_util::{StreamExt, stream};
 
-use super::{NAMED, Run, STEP, VerifyError};
+use super::{NAMED, Run, STEP, VerifyError, kept};
 use crate::app::App;
 use crate::calls::{Columns, Facts, FoldError, RecordingRow, StoredCall};
+use crate::db::Error as DbError;
 use crate::journal::Record;
 
 /// Calls that are looked at at the same time.
@@ -14,13 +15,16 @@ impl Run<'_> {
     pub(super) async fn calls(&mut self) -> Result<(), VerifyError> {
         let (calls, ..) = self.app.calls.counts().await?;
         self.progress.begin("calls", calls);
+        let followed = kept::followed(self.app).await?;
+        self.app.custody().learn_policies().await.map_err(|error| DbError::Damaged(error.to_string()))?;
+        self.quarantine_kept(followed).await?;
         let mut from = i64::MIN;
         loop {
             let rows = self.app.calls.stored(from, STEP).await?;
             // Several at once: each waits for the database most of the time.
             let (app, size) = (self.app, self.size);
             let (last, count) = (rows.last().map(|last| last.first_seq), rows.len() as u64);
-            let mut checks = stream::iter(rows).map(|row| check(app, size, row)).buffered(AT_ONCE);
+            let mut checks = stream::iter(rows).map(|row| check(app, size, followed, row)).buffered(AT_ONCE);
             while let Some(flaws) = checks.next().await {
                 self.report.calls += 1;
                 for (what, why) in flaws? {
@@ -49,15 +53,15 @@ impl Run<'_> {
 /// What is wrong with one call: what it is about, and why.
 type Flaws = Vec<(String, String)>;
 
-async fn check(app: &App, size: u64, row: StoredCall) -> Result<Flaws, VerifyError> {
+async fn check(app: &App, size: u64, followed: u64, row: StoredCall) -> Result<Flaws, VerifyError> {
     match row.columns {
-        Ok(columns) => check_columns(app, size, &columns).await,
+        Ok(columns) => check_columns(app, size, followed, &columns).await,
         Err(why) => Ok(vec![(format!("call with first_seq {}", row.first_seq), why)]),
     }
 }
 
 /// `size` is that of the journal when the check began.
-async fn check_columns(app: &App, size: u64, row: &Columns) -> Result<Flaws, VerifyError> {
+async fn check_columns(app: &App, size: u64, followed: u64, row: &Columns) -> Result<Flaws, VerifyError> {
     let (what, mut flaws) = (format!("call {}", row.call_id), Vec::new());
     // A row is written with the entries that it follows from: all that were there when the check began are in it.
     let stored = match app.calls.recording_rows(row.first_seq).await {
@@ -99,9 +103,10 @@ async fn check_columns(app: &App, size: u64, row: &Columns) -> Result<Flaws, Ver
         let now = app.calls.stored(row.first_seq, 1).await?;
         let now = now.first().and_then(|now| now.columns.as_ref().ok());
         if !now.is_some_and(|now| now.first_seq == row.first_seq && now.last_seq > row.last_seq) {
-            flaws.push((what, "its recordings do not say what the journal says".into()));
+            flaws.push((what.clone(), "its recordings do not say what the journal says".into()));
         }
     }
+    flaws.extend(kept::flaw(app, &facts, followed).await?.map(|why| (what, why)));
     Ok(flaws)
 }
 

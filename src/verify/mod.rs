@@ -10,6 +10,7 @@ mod database;
 mod derived;
 mod index;
 mod journal;
+mod kept;
 mod objects;
 mod tokens;
 

@@ -153,7 +153,8 @@ fn promises(facts: &Facts) -> Vec<Promise> {
 async fn is_under_way(app: &App, promise: &Promise) -> Result<bool, VerifyError> {
     let subject = call_key(&promise.call_id);
     let sql = "select call_seq from kept where subject = $1
-        and (lock_wanted > locked_until or held <> held_in_store or disposition is not null)";
+        and (lock_wanted > locked_until or locked_until > locked_in_store or held <> held_in_store
+             or disposition is not null)";
     if app.db.fetch_optional(sql, &[subject.as_str().into()]).await?.is_some() {
         return Ok(true);
     }

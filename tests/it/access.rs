@@ -20,6 +20,7 @@ enum For {
     Readers,
     JournalReaders,
     Officers,
+    Admins,
 }
 
 /// Every route: who may, and what that answers on the archive of these tests.
@@ -37,6 +38,19 @@ fn table() -> BTreeMap<&'static str, (For, u16)> {
         ("GET /api/v1/stats", (For::Readers, 200)),
         ("GET /api/v1/journal", (For::JournalReaders, 200)),
         ("GET /api/v1/quarantine", (For::JournalReaders, 200)),
+        ("GET /api/v1/holds", (For::Readers, 200)),
+        ("POST /api/v1/holds", (For::Officers, 400)),
+        ("GET /api/v1/holds/{name}", (For::Readers, 404)),
+        ("POST /api/v1/holds/{name}/close", (For::Officers, 404)),
+        ("POST /api/v1/holds/{name}/release", (For::Officers, 404)),
+        ("GET /api/v1/retention/policies", (For::Readers, 200)),
+        ("GET /api/v1/retention/due", (For::Readers, 200)),
+        ("GET /api/v1/retention/dispositions", (For::Readers, 200)),
+        ("POST /api/v1/retention/dispositions", (For::Admins, 409)),
+        ("POST /api/v1/retention/dispositions/{id}/approve", (For::Admins, 409)),
+        ("POST /api/v1/retention/dispositions/{id}/cancel", (For::Admins, 409)),
+        ("POST /api/v1/retention/dispositions/{id}/execute", (For::Admins, 409)),
+        ("GET /api/v1/retention/dispositions/{id}/certificate", (For::Readers, 404)),
         ("GET /metrics", (For::Readers, 200)),
         ("GET /healthz", (For::Everybody, 200)),
         ("GET /readyz", (For::Everybody, 200)),
@@ -51,6 +65,7 @@ impl For {
             Self::Readers => &[OFFICER, AUDITOR, ADMIN],
             Self::JournalReaders => &[AUDITOR, ADMIN],
             Self::Officers => &[OFFICER, ADMIN],
+            Self::Admins => &[ADMIN],
         };
         secret.is_some_and(|secret| roles.contains(&secret))
     }

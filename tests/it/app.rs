@@ -323,7 +323,8 @@ impl Parts {
         let followers = self.db.fetch_one(followers, &[]).await.unwrap();
         let followed = followers.opt_int("next_seq").unwrap().filter(|_| followers.int("n").unwrap() == 2);
         let behind = "select count(*) as n from kept where destroyed_at is null and disposition is null
-            and (lock_wanted > locked_until or held <> held_in_store) and lock_wanted is not null";
+            and (lock_wanted > locked_until or locked_until > locked_in_store or held <> held_in_store)
+            and lock_wanted is not null";
         let behind = self.db.fetch_one(behind, &[]).await.unwrap().int("n").unwrap();
         let indexed = self.search.searcher().and_then(|searcher| searcher.refresh().map(|()| searcher.cursor()));
         let backlog = self.calls.backlog().await.unwrap();

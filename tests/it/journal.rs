@@ -158,7 +158,7 @@ async fn a_changed_byte_does_not_go_unseen() {
         true => ("cast(replace(cast(body as text), 'Ananya', 'Ananyo') as blob)", "zeroblob(length(frontier))"),
     };
     let forgeries = [
-        &format!("update journal_bodies set body = {body} where seq = 4"),
+        &format!("update journal_bodies set body = {body} where seq = 5"),
         "update calls set status = 'ended' where call_id = 'call_3'",
         "update tokens set role = 'admin' where role = 'ingest'",
         &format!("update journal_head set frontier = {frontier}"),

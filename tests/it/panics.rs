@@ -50,8 +50,8 @@ async fn a_recording_that_makes_the_archiver_panic_is_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_makes_the_writer_panic_is_quarantined_alone() {
     let mut app = ProcessApp::stopped(&[]).await;
-    // The batch panics, and the event on its own once more; four tokens are made before.
-    assert_eq!(app.try_serve("journal.projected=4*off->2*panic").await, Start::Ready);
+    // The batch panics, and the event on its own once more; four tokens are made and the policies adopted before.
+    assert_eq!(app.try_serve("journal.projected=5*off->2*panic").await, Start::Ready);
     let url = app.sender.audio("/a.mp3", &crate::events::recording(1));
     app.post(&ended("call_poison", &url)).await;
     let quarantine = app.json("/api/v1/quarantine").await;

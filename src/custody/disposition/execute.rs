@@ -373,9 +373,16 @@ impl Custody {
     ) -> Result<BTreeMap<String, bool>, CustodyError> {
         let keys: Vec<String> = calls.iter().map(|call| call_key(&call.call_id)).collect();
         let before = self.calls.facts_of(&keys).await?.facts;
-        let mut entries = Vec::new();
+        let (mut entries, mut late) = (Vec::new(), BTreeMap::new());
+        let (now, policies_sha256) = (self.clock.now(), self.policies.current().sha256().to_owned());
         for facts in before.iter().filter(|facts| !facts.is_gone()) {
-            let record = DestroyingRecord { call_id: facts.call_id.clone(), disposition: id.to_owned() };
+            // Since the decision something may have come that keeps it.
+            if let Err(why) = self.judge_call(&facts.call_id, id, now).await? {
+                late.insert(facts.call_id.clone(), why);
+                continue;
+            }
+            let (call_id, disposition) = (facts.call_id.clone(), id.to_owned());
+            let record = DestroyingRecord { call_id, disposition, policies_sha256: policies_sha256.clone() };
             let subject = Some(call_key(&facts.call_id));
             entries.push(NewEntry::new(Kind::CallDestroying, "system", subject, Body::of_json(&record)?));
         }
@@ -397,10 +404,10 @@ impl Custody {
                     condemned.insert(call.call_id.clone(), facts.destroyed.is_some());
                 }
                 Some(facts) => {
-                    let why = match facts.held_by().next() {
+                    let why = late.remove(&call.call_id).unwrap_or_else(|| match facts.held_by().next() {
                         Some(hold) => format!("it is under the hold {hold}"),
-                        None => "a legal hold is being placed".into(),
-                    };
+                        None => "a hold was being placed, or policies adopted: propose it again".into(),
+                    });
                     skipped.push(Skipped { call_id: Some(call.call_id.clone()), seq: facts.first_seq, why });
                 }
             }
