@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod journal;
 pub mod intake;
 pub mod calls;
+pub mod phone;
 pub mod retention;
 pub mod flags;
 
@@ -22,7 +23,6 @@ pub mod objects;
 pub mod audio;
 pub mod archiver;
 
-pub mod phone;
 pub mod search;
 pub mod custody;
 pub mod export;

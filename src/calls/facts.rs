@@ -371,6 +371,28 @@ impl Facts {
                 let duplicate: DuplicateRecord = read(entry, body)?;
                 self.duplicates.insert((duplicate.object_key, duplicate.version));
             }
+            Kind::FlagReviewed => {
+                let said: ReviewRecord = read(entry, body)?;
+                let at = entry.at.as_microsecond();
+                let review = Review { state: said.state, by: entry.actor.clone(), at, outcome: said.outcome };
+                let slot = &mut self.flags.entry(said.rule).or_default().reviewed;
+                keep_latest(slot, (seq, review), |(seq, _)| *seq);
+            }
+            Kind::FlagRaised | Kind::FlagResolved => {
+                let flag: FlagRecord = read(entry, body)?;
+                let facts = self.flags.entry(flag.rule).or_default();
+                let slot = if entry.kind == Kind::FlagRaised { &mut facts.raised } else { &mut facts.resolved };
+                keep_latest(slot, (seq, flag.reason), |(seq, _)| *seq);
+            }
+            _ => self.take_decision(entry, body)?,
+        }
+        Ok(())
+    }
+
+    /// What was decided about how long the call is kept.
+    fn take_decision(&mut self, entry: &Entry, body: &[u8]) -> Result<(), FoldError> {
+        let seq = entry.seq;
+        match entry.kind {
             Kind::RetentionExtended => {
                 let extension: ExtensionRecord = read(entry, body)?;
                 let slot = &mut self.recording(entry, &extension.source)?.extended;
@@ -396,19 +418,6 @@ impl Facts {
                 let (first, last) = (self.first_seq, self.last_seq);
                 *self = Self::tombstone(entry, &read(entry, body)?);
                 (self.first_seq, self.last_seq) = (first.min(seq), last.max(seq));
-            }
-            Kind::FlagReviewed => {
-                let said: ReviewRecord = read(entry, body)?;
-                let at = entry.at.as_microsecond();
-                let review = Review { state: said.state, by: entry.actor.clone(), at, outcome: said.outcome };
-                let slot = &mut self.flags.entry(said.rule).or_default().reviewed;
-                keep_latest(slot, (seq, review), |(seq, _)| *seq);
-            }
-            Kind::FlagRaised | Kind::FlagResolved => {
-                let flag: FlagRecord = read(entry, body)?;
-                let facts = self.flags.entry(flag.rule).or_default();
-                let slot = if entry.kind == Kind::FlagRaised { &mut facts.raised } else { &mut facts.resolved };
-                keep_latest(slot, (seq, flag.reason), |(seq, _)| *seq);
             }
             // Webhooks are read elsewhere; nothing else has a call as its subject.
             _ => {}

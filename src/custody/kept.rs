@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::Custody;
 use crate::calls::{Facts, Field, FlagFacts, RecordingFacts, Values};
 use crate::clock::from_micros;
 use crate::db::ColumnType::{self, Bool, Int, Text};
@@ -350,5 +351,39 @@ impl Judgeable {
             ..Dates::default()
         };
         Ok((traits.into_facts(), dates))
+    }
+}
+
+/// As they are stored, for verification.
+impl Custody {
+    /// The rows of a call, or of a body in quarantine, by the number of its first entry, in the order of their sources.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn kept_rows(&self, seq: u64) -> Result<Vec<Row>> {
+        let sql = "select call_seq, source, subject, last_seq, what, traits, ended_at, received_at, policy,
+            policy_sha256, due_at, lock_wanted, locked_until, bytes, kept_since, held, disposition, destroyed_at
+            from kept where call_seq = $1 order by source";
+        self.db.fetch_all(sql, &[seq.cast_signed().into()]).await
+    }
+
+    /// How many bodies in quarantine have a row, of those before an entry.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn kept_in_quarantine(&self, before: u64) -> Result<u64> {
+        let sql = "select count(*) as n from kept where what = 'quarantine' and call_seq < $1";
+        Ok(self.db.fetch_one(sql, &[before.cast_signed().into()]).await?.int("n")?.cast_unsigned())
+    }
+
+    /// The numbers of rows that belong to no call; at most `limit`.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn kept_for_nobody(&self, limit: u64) -> Result<Vec<i64>> {
+        let sql = "select call_seq from kept k where what <> 'quarantine'
+            and not exists (select 1 from calls c where c.first_seq = k.call_seq) order by call_seq limit $1";
+        let rows = self.db.fetch_all(sql, &[limit.cast_signed().into()]).await?;
+        rows.iter().map(|row| row.int("call_seq")).collect()
     }
 }

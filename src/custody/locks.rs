@@ -175,6 +175,16 @@ impl Custody {
         Ok(())
     }
 
+    /// Whether the store may not keep a call's recordings yet as the journal says.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn is_behind(&self, subject: &str) -> crate::db::Result<bool> {
+        let sql = "select call_seq from kept where subject = $1 and (lock_wanted > locked_until
+            or locked_until > locked_in_store or held <> held_in_store or disposition is not null)";
+        Ok(self.db.fetch_optional(sql, &[subject.into()]).await?.is_some())
+    }
+
     /// How many recordings the store does not keep yet as they must be.
     ///
     /// # Errors

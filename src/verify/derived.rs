@@ -65,12 +65,8 @@ impl Run<'_> {
                 self.damage(format!("{table} {name}"), "the journal knows nothing of it");
             }
         }
-        let sql = format!(
-            "select call_seq from kept k where what <> 'quarantine'
-             and not exists (select 1 from calls c where c.first_seq = k.call_seq) limit {NAMED}"
-        );
-        for row in self.app.db.fetch_all(sql, &[]).await? {
-            self.damage(format!("kept row of call number {}", row.int("call_seq")?), "it belongs to no call");
+        for seq in self.app.custody().kept_for_nobody(NAMED).await? {
+            self.damage(format!("kept row of call number {seq}"), "it belongs to no call");
         }
         scratch.close().await;
         Ok(())

@@ -7,10 +7,6 @@ use crate::custody::KeptRow;
 use crate::journal::{Filter, Kind};
 use crate::retention::{Dates, adopted_sets, client_events};
 
-const SQL: &str = "select call_seq, source, subject, last_seq, what, traits, ended_at, received_at, policy,
-    policy_sha256, due_at, lock_wanted, locked_until, bytes, kept_since, held, disposition, destroyed_at
-    from kept where call_seq = $1 order by source";
-
 /// What is wrong with the rows of a call, in words. `followed` is how far the journal was taken in when the check began:
 /// what came later may be lacking.
 pub(super) async fn flaw(app: &App, facts: &Facts, followed: u64) -> Result<Option<String>, VerifyError> {
@@ -31,7 +27,7 @@ async fn compared(app: &App, facts: &Facts, followed: u64) -> Result<Option<Stri
     let unreadable = |error: serde_json::Error| crate::db::Error::Damaged(error.to_string());
     let mut expected = KeptRow::all_of(facts, &policies, &dates).map_err(unreadable)?;
     expected.sort_by(|a, b| a.source.cmp(&b.source));
-    let stored = app.db.fetch_all(SQL, &[facts.first_seq.cast_signed().into()]).await?;
+    let stored = app.custody().kept_rows(facts.first_seq).await?;
     let mut lagging = facts.last_seq >= followed;
     for row in &stored {
         lagging &= row.int("last_seq")? < facts.last_seq.cast_signed();
@@ -65,7 +61,7 @@ impl Run<'_> {
     pub(super) async fn quarantine_kept(&mut self, followed: u64) -> Result<(), VerifyError> {
         let (policies, mut from) = (self.app.policies.current(), 0);
         let filter = Filter { kind: Some(Kind::WebhookQuarantined), ..Filter::default() };
-        let (mut journaled, known) = (0, adopted_sets(&self.app.db).await?);
+        let (mut journaled, known) = (0_u64, adopted_sets(&self.app.db).await?);
         loop {
             let page = match self.app.journal.read(from, STEP, &filter).await {
                 Ok(page) => page,
@@ -78,7 +74,7 @@ impl Run<'_> {
             for record in page.iter().filter(|record| record.entry.seq < followed) {
                 journaled += 1;
                 let expected = KeptRow::of_quarantine(&record.entry, &policies);
-                let stored = self.app.db.fetch_all(SQL, &[record.entry.seq.cast_signed().into()]).await?;
+                let stored = self.app.custody().kept_rows(record.entry.seq).await?;
                 let column = match stored.first() {
                     None => Some("it is missing"),
                     Some(row)
@@ -94,8 +90,7 @@ impl Run<'_> {
                 }
             }
         }
-        let sql = "select count(*) as n from kept where what = 'quarantine' and call_seq < $1";
-        let stored = self.app.db.fetch_one(sql, &[followed.cast_signed().into()]).await?.int("n")?;
+        let stored = self.app.custody().kept_in_quarantine(followed).await?;
         if stored != journaled {
             self.damage("kept", format!("{stored} rows are about bodies in quarantine, {journaled} are journaled"));
         }

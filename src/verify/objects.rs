@@ -151,11 +151,7 @@ fn promises(facts: &Facts) -> Vec<Promise> {
 /// Whether an object is about to be kept as the journal says, or was promised something else meanwhile: a lock is
 /// moved before that is journaled, and a hold is journaled before it is set.
 async fn is_under_way(app: &App, promise: &Promise) -> Result<bool, VerifyError> {
-    let subject = call_key(&promise.call_id);
-    let sql = "select call_seq from kept where subject = $1
-        and (lock_wanted > locked_until or locked_until > locked_in_store or held <> held_in_store
-             or disposition is not null)";
-    if app.db.fetch_optional(sql, &[subject.as_str().into()]).await?.is_some() {
+    if app.custody().is_behind(&call_key(&promise.call_id)).await? {
         return Ok(true);
     }
     let Some(facts) = app.calls.facts(&promise.call_id).await? else { return Ok(false) };

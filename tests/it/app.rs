@@ -12,6 +12,7 @@ use callvault::app::App;
 use callvault::calls::Calls;
 use callvault::clock::Clock;
 use callvault::config::{self, Config, Flags};
+use callvault::custody::Custody;
 use callvault::db::Db;
 use callvault::journal::Journal;
 use callvault::objects::ObjectStore;
@@ -57,6 +58,7 @@ pub struct Parts {
     pub access: Access,
     pub search: SearchHandle,
     pub store: Arc<dyn ObjectStore>,
+    pub custody: Arc<Custody>,
 }
 
 /// The tokens of all roles, as `bootstrap.tokens` wants them.
@@ -144,6 +146,10 @@ impl TestApp {
     /// Moves the archive's clock by so many days, forth or back.
     pub fn jump(&self, days: i64) {
         self.jumped.fetch_add(days * 24 * 3600, Ordering::Relaxed);
+    }
+
+    pub fn custody(&self) -> Arc<Custody> {
+        Arc::clone(&self.parts.custody)
     }
 
     pub fn parts(&self) -> &Parts {
@@ -313,6 +319,7 @@ impl Parts {
             access: app.access.clone(),
             search: app.search.clone(),
             store: Arc::clone(&app.store),
+            custody: Arc::new(app.custody()),
         }
     }
 

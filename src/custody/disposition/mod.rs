@@ -7,6 +7,7 @@
 //! Nothing is destroyed here that is under a hold, or whose date by any policy in force is still to come. From the decision
 //! on every step can be run again.
 
+mod destroy;
 mod execute;
 mod page;
 mod records;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use callvault::access::{Identity, Role};
 use callvault::app::App;
 use callvault::clock::Clock;
+use callvault::custody::NewHold;
+use callvault::journal::{Body, Kind, NewEntry};
 use callvault::verify::verify;
 use serde_json::json;
 use tempfile::TempDir;
@@ -67,6 +69,11 @@ async fn make(settings: &[(&str, &str)]) -> TempDir {
     access.revoke_token("gone", "it left", "cli").await.unwrap();
     access.open_session(&Identity { name: "kept".into(), role: Role::Officer }).await.unwrap();
     access.make_sign_in_code("kept").await.unwrap();
+    let custody = app.custody();
+    let hold = |name: &str| NewHold { name: name.into(), calls: vec!["call_one".into()], ..all_said() };
+    custody.place(&hold("case-1"), "one").await.unwrap();
+    custody.release_hold("case-1", "one").await.unwrap();
+    propose_nothing(&app).await;
     app.settle().await;
     // What is still to come, and so has work in progress.
     app.post(&ended("call_late", &app.sender.url("/late.mp3"))).await;
@@ -76,7 +83,8 @@ async fn make(settings: &[(&str, &str)]) -> TempDir {
     let parts = app.parts();
     let followed = || async {
         let size = parts.journal.size().await.unwrap();
-        let flags = parts.db.fetch_one("select next_seq from cursors where name = 'flags'", &[]).await.unwrap();
+        let sql = "select min(next_seq) as next_seq from cursors where name in ('flags', 'retention')";
+        let flags = parts.db.fetch_one(sql, &[]).await.unwrap();
         let indexed = parts.search.searcher().is_ok_and(|searcher| searcher.cursor() == size);
         (indexed && flags.int("next_seq").unwrap().cast_unsigned() == size).then_some(())
     };
@@ -86,6 +94,28 @@ async fn make(settings: &[(&str, &str)]) -> TempDir {
     copy_folder(app.scratch(), template.path());
     pair::copy_database(app.scratch(), template.path());
     template
+}
+
+fn all_said() -> NewHold {
+    let text = || "said".to_owned();
+    NewHold { name: text(), matter: text(), reason: text(), custodian: text(), calls: Vec::new(), query: None }
+}
+
+/// A disposition that two people agreed on, and an event with a customer.
+async fn propose_nothing(app: &TestApp) {
+    let journal = &app.parts().journal;
+    let entry = |kind, actor: &str, subject: Option<&str>, body: &serde_json::Value| {
+        NewEntry::new(kind, actor, subject.map(str::to_owned), Body::of_json(body).unwrap())
+    };
+    let disposition = Some("disposition:20260309-0a1b2c3d");
+    let event = json!({"customer": "customer_1", "event": "relationship_end", "date": "2026-03-01T00:00:00Z"});
+    for new in [
+        entry(Kind::DispositionProposed, "one", disposition, &json!({"id": "20260309-0a1b2c3d", "items": []})),
+        entry(Kind::DispositionApproved, "two", disposition, &json!({"id": "20260309-0a1b2c3d"})),
+        entry(Kind::ClientEvent, "one", None, &event),
+    ] {
+        journal.append(vec![new]).await.unwrap();
+    }
 }
 
 /// The finished archive; made by the first test that asks.

@@ -267,6 +267,8 @@ async fn a_journal_cut_off_with_everything_made_to_match_is_not_found() {
         format!("delete from journal where seq = {size}"),
         format!("delete from journal_bodies where seq = {size}"),
         format!("update cursors set next_seq = {size} where name = 'flags'"),
+        format!("update cursors set next_seq = {size} where name = 'retention'"),
+        format!("delete from kept where call_seq = {size}"),
     ] {
         assert_eq!(raw.run(&sql).await, 1, "{sql}");
     }
