@@ -8,6 +8,7 @@
 mod body;
 mod cursors;
 mod entry;
+mod projection;
 mod read;
 mod recent;
 mod rows;
@@ -16,6 +17,7 @@ mod writer;
 pub use body::{Body, SALT_BYTES};
 pub use cursors::{CURSORS, advanced, impossible_cursors};
 pub use entry::{DESTROYED, Entry, Kind};
+pub use projection::{Projection, ProjectionError};
 pub use read::{Filter, Head, Record, Step, Stored, about_in, damage_in_row};
 pub use rows::erased;
-pub use writer::{AppendError, Appended, Journal, NewEntry, Projection, ProjectionError, Receipt, Understood};
+pub use writer::{AppendError, Appended, Journal, NewEntry, Receipt, Understood};

@@ -115,8 +115,9 @@ async fn replay(scratch: &Db, record: &Record) -> Result<Result<(), String>, Ver
     Ok(Ok(()))
 }
 
+/// What can't be read is as good as not there, or says something else.
 async fn rows(db: &Db, sql: &'static str) -> Result<BTreeMap<String, String>, VerifyError> {
     let rows = db.fetch_all(sql, &[]).await?;
-    let pair = |row: &Row| Ok::<_, crate::db::Error>((row.text("name")?, row.text("said")?));
-    Ok(rows.iter().map(pair).collect::<Result<_, _>>()?)
+    let pair = |row: &Row| Some((row.text("name").ok()?, row.text("said").unwrap_or_else(|_| "unreadable".into())));
+    Ok(rows.iter().filter_map(pair).collect())
 }

@@ -46,6 +46,11 @@ fn names(table: &str, row: &BTreeMap<String, String>) -> Vec<String> {
         "cursors" => vec![format!("cursor {}", of("name")), "nobody keeps such a cursor".into()],
         "tokens" => vec![format!("token {}", of("name"))],
         "sessions" | "sign_in_links" => vec![format!("token {}", of("token")), format!("{table} row 1")],
+        "kept" => vec![format!("call {}", of("subject")), of("call_seq"), "kept".into()],
+        "policy_sets" => vec![format!("policy_sets {}", of("adopted_seq")), format!("policy_sets {}", of("sha256"))],
+        "client_events" => vec![format!("client_events {} {}", of("customer"), of("event"))],
+        "holds" => vec![format!("holds {}", of("name"))],
+        "dispositions" => vec![format!("dispositions {}", of("id"))],
         "schema_version" => vec!["schema version".into(), "schema_version".into()],
         other => panic!("{other}: say under which name a row of this table is told of"),
     }
