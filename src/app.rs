@@ -4,6 +4,7 @@
 
 mod checked;
 mod guard;
+mod reviews;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::retention::{Policies, PolicyError, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
 
 pub use checked::Checked;
+pub use reviews::BulkError;
 
 /// Threads that search a large index at the same time.
 const SEARCH_THREADS: usize = 2;
@@ -127,6 +129,7 @@ impl App {
             db.check_schema().await?;
         }
         let calls = Calls::new(db.clone());
+        calls.fill_flags().await?;
         let store = match remote {
             Some(store) => store,
             None if !config.objects_dir().exists() && calls.counts().await?.2 > 0 => {

@@ -104,7 +104,7 @@ pub(super) enum RecordingCommand {
 }
 
 impl FilterArgs {
-    fn filters(&self) -> Filters {
+    pub(super) fn filters(&self) -> Filters {
         Filters {
             q: (!self.query.is_empty()).then(|| self.query.join(" ")),
             agent: self.agent.clone(),
@@ -174,7 +174,7 @@ fn line(app: &App, call: &Call) -> String {
     )
 }
 
-fn local(app: &App, time: Timestamp) -> String {
+pub(super) fn local(app: &App, time: Timestamp) -> String {
     time.to_zoned(app.config.timezone.0.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 

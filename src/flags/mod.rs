@@ -2,10 +2,12 @@
 //!
 //! `rules` decides, purely, from a call's facts, the thresholds and the time. The evaluator follows the journal for what
 //! just changed and looks at the clock for what should have happened by now; what it finds becomes a fact only by an
-//! entry that carries the rule, the threshold and the time. Reviewing flags is not its work.
+//! entry that carries the rule, the threshold and the time. `review` works flags off. Who may is not decided here.
 
 mod evaluator;
+mod review;
 mod rules;
 
 pub use evaluator::Evaluator;
+pub use review::{ReviewError, Reviewed, Reviewer, Verdict, Which, review, review_many};
 pub use rules::{Finding, Rule, SILENT_SHARE, evaluate};

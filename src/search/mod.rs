@@ -58,3 +58,4 @@ pub use index::{FILLING_BYTES, Index, Opened, STEADY_BYTES};
 pub use number::Fragment;
 pub use parse::parse;
 pub use searcher::{Found, Page, Searcher, Totals};
+pub use values::point_in_time as moment;

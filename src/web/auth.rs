@@ -34,6 +34,7 @@ permissions! {
     ReadCalls => ReadCalls,
     ReadJournal => ReadJournal,
     RetryRecordings => RetryRecordings,
+    ReviewFlags => ReviewFlags,
     ReadMetrics => ReadMetrics,
 }
 

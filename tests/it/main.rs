@@ -39,6 +39,7 @@ mod raw;
 mod recording_failures;
 mod recordings;
 mod replica;
+mod reviews;
 mod samples;
 #[cfg(feature = "failpoints")]
 mod scenario;

@@ -5,6 +5,7 @@ mod journal;
 mod live;
 mod params;
 mod recording;
+mod reviews;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -12,11 +13,13 @@ use super::WebState;
 
 pub(super) use calls::{SearchAnswer, find};
 pub(super) use params::SearchParams;
+pub(super) use reviews::{ReviewItem, Reviews, find as find_reviews};
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new()
         .merge(calls::router())
         .merge(recording::router())
+        .merge(reviews::router())
         .merge(live::router())
         .merge(journal::router())
 }
