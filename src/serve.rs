@@ -17,7 +17,7 @@ use crate::archiver::{Analyser, Archive, ArchiveError, Gate, SecondLook, Spool, 
 use crate::config::ConfigError;
 use crate::db::{Error as DbError, Growth, Sight};
 use crate::fault;
-use crate::flags::Evaluator;
+use crate::flags::{Evaluator, Rules};
 use crate::health::{Health, supervise};
 use crate::intake::{Intake, WebhookSpool};
 use crate::lock::{DataDirLock, LockError};
@@ -158,7 +158,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
             journal: app.journal.clone(),
             calls: app.calls.clone(),
             clock: app.clock.clone(),
-            thresholds: app.config.flags.clone(),
+            rules: Rules { thresholds: app.config.flags.clone(), zone: app.config.timezone.0.clone() },
             policies: app.policies.clone(),
             health: app.health.clone(),
             node,

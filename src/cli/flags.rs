@@ -1,4 +1,4 @@
-//! `flags list | review | review-found`.
+//! `flags list | evaluate | review | review-found`.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -10,12 +10,16 @@ use crate::app::App;
 use crate::calls::FlagFilter;
 use crate::calls::records::ReviewState;
 use crate::clock::from_micros;
-use crate::flags::{ReviewError, Reviewer, Verdict, review};
+use crate::config::thresholds_with;
+use crate::flags::{Again, Change, Listed, Preview, ReviewError, Reviewer, Rule, Rules, Verdict, review};
+use crate::search::moment;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Flags that somebody has to look at, those of the latest calls first.
     List(ListArgs),
+    /// Evaluate the rules again over past calls, with the thresholds of the configuration: says first what that changes.
+    Evaluate(EvaluateArgs),
     /// Say what is to be thought of a flag.
     Review {
         call_id: String,
@@ -59,6 +63,22 @@ pub(super) struct ListArgs {
 }
 
 #[derive(Args)]
+pub(super) struct EvaluateArgs {
+    /// Only calls from a date or a time on.
+    #[arg(long, value_name = "DATE")]
+    since: Option<String>,
+    /// Say what would change and leave it at that.
+    #[arg(long)]
+    dry_run: bool,
+    /// Another threshold, such as short_call_seconds=30, to see what it would do; nothing is journaled then.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changed: Vec<String>,
+    /// As JSON: an object for what would change, and one for what was.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 pub(super) struct VerdictArgs {
     /// in_review, cleared or escalated.
     #[arg(long = "as", value_parser = state)]
@@ -90,6 +110,7 @@ fn reviewer() -> Reviewer {
 pub(super) async fn flags(app: &App, command: Command) -> Outcome {
     match command {
         Command::List(args) => list(app, args).await,
+        Command::Evaluate(args) => evaluate(app, args).await,
         Command::Review { call_id, rule, verdict } => {
             let verdict = verdict.verdict()?;
             match review(&app.journal, &app.calls, (&call_id, &rule), &verdict, &reviewer()).await {
@@ -144,6 +165,70 @@ async fn list(app: &App, args: ListArgs) -> Outcome {
         say(format!("{} flags{more}", flags.len()))?;
     }
     Ok(Found::Nothing)
+}
+
+async fn evaluate(app: &App, args: EvaluateArgs) -> Outcome {
+    let zone = app.config.timezone.0.clone();
+    let since = args.since.as_deref().map(|text| moment(text, false, &zone)).transpose();
+    let since = since.map_err(|why| anyhow::anyhow!("--since: {why}"))?.map(from_micros);
+    let thresholds = thresholds_with(&app.config.flags, &args.changed)?;
+    let again = Again {
+        journal: &app.journal,
+        calls: &app.calls,
+        clock: &app.clock,
+        policies: &app.policies,
+        rules: Rules { thresholds, zone },
+        since,
+    };
+    told(&again.preview().await?, false, args.json)?;
+    // What is journaled carries the threshold that is in force: another one goes into the configuration first.
+    if args.dry_run || !args.changed.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    told(&again.raise("cli").await?, true, args.json)?;
+    Ok(Found::Nothing)
+}
+
+/// What would change, or, once it is `done`, what did.
+fn told(preview: &Preview, done: bool, json: bool) -> anyhow::Result<()> {
+    if json {
+        let listed = |listed: &Listed| serde_json::json!({"total": listed.total, "calls": listed.call_ids});
+        let change = |(rule, change): (&Rule, &Change)| {
+            let change = serde_json::json!({"raise": listed(&change.raise), "resolve": listed(&change.resolve),
+                "no_longer": listed(&change.no_longer)});
+            (rule.as_str().to_owned(), change)
+        };
+        let rules: serde_json::Map<_, _> = preview.rules.iter().map(change).collect();
+        let line =
+            serde_json::json!({"done": done, "calls": preview.calls, "unreadable": preview.unreadable, "rules": rules});
+        return Ok(say(line.to_string())?);
+    }
+    let sum = |which: fn(&Change) -> &Listed| preview.rules.values().map(|change| which(change).total).sum::<u64>();
+    let (raised, resolved) = (sum(|change| &change.raise), sum(|change| &change.resolve));
+    if done {
+        return Ok(say(format!("Journaled: {raised} flags raised, {resolved} resolved."))?);
+    }
+    say(format!("{} calls, {} that can't be read", preview.calls, preview.unreadable))?;
+    say(format!("{:<22} {:>8} {:>8} {:>10}", "rule", "raise", "resolve", "no longer"))?;
+    for (rule, change) in &preview.rules {
+        let (raise, resolve, stale) = (&change.raise, &change.resolve, &change.no_longer);
+        say(format!("{:<22} {:>8} {:>8} {:>10}", rule.as_str(), raise.total, resolve.total, stale.total))?;
+    }
+    for (rule, change) in &preview.rules {
+        named(&format!("{} would be raised on", rule.as_str()), &change.raise)?;
+        named(&format!("{} would be resolved on", rule.as_str()), &change.resolve)?;
+        named(&format!("{} would not be raised any more, and stays, on", rule.as_str()), &change.no_longer)?;
+    }
+    Ok(())
+}
+
+fn named(what: &str, listed: &Listed) -> anyhow::Result<()> {
+    if listed.total > 0 {
+        let rest = listed.total - listed.call_ids.len() as u64;
+        let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+        say(format!("{what}: {}{more}", visible(&listed.call_ids.join(", "))))?;
+    }
+    Ok(())
 }
 
 async fn review_found(app: &App, filters: &FilterArgs, verdict: Verdict, json: bool) -> Outcome {

@@ -40,6 +40,7 @@ mod recording_failures;
 mod recordings;
 mod replica;
 mod reviews;
+mod rules;
 mod samples;
 #[cfg(feature = "failpoints")]
 mod scenario;

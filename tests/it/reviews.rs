@@ -351,12 +351,11 @@ async fn an_archive_of_before_gets_its_rows() {
     review(&app, OFFICER, ("call_1", "short_call"), &json!({"state": "escalated"})).await.ok();
     let rows = app.json("/api/v1/reviews").await;
     app.settle().await;
-    app.stop().await;
     // As the migration leaves it.
     let db = &app.parts().db;
     assert_eq!(db.execute("delete from flags", &[]).await.unwrap(), 6);
     db.execute("insert into cursors (name, next_seq) values ('flag rows', 0)", &[]).await.unwrap();
-    app.serve_again().await;
+    app.restart().await;
     assert_eq!(app.json("/api/v1/reviews").await, rows);
     let left = app.parts().db.fetch_all("select name from cursors where name = 'flag rows'", &[]).await.unwrap();
     assert!(left.is_empty());
