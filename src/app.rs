@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, StorageKind};
 use crate::db::{Db, Error as DbError, Result as DbResult};
 use crate::export;
-use crate::flags::Rule;
+use crate::flags::{Rule, Source};
 use crate::health::Health;
 use crate::intake::call_key;
 use crate::journal::{Journal, Projection, Record};
@@ -191,6 +191,13 @@ impl App {
     #[must_use]
     pub fn export_source(&self) -> export::Source {
         export::Source { calls: self.reading.calls.clone(), search: self.search.clone(), context: self.query_context() }
+    }
+
+    /// Where samples are drawn from.
+    #[must_use]
+    pub fn samples(&self) -> Source {
+        let (journal, calls) = (self.journal.clone(), self.calls.clone());
+        Source { journal, calls, policies: self.policies.clone() }
     }
 
     /// The address under which people reach the archive, without a slash at its end.

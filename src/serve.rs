@@ -17,7 +17,7 @@ use crate::archiver::{Analyser, Archive, ArchiveError, Gate, SecondLook, Spool, 
 use crate::config::ConfigError;
 use crate::db::{Error as DbError, Growth, Sight};
 use crate::fault;
-use crate::flags::{Evaluator, Rules};
+use crate::flags::{Evaluator, Rules, Sampler};
 use crate::health::{Health, supervise};
 use crate::intake::{Intake, WebhookSpool};
 use crate::lock::{DataDirLock, LockError};
@@ -124,6 +124,8 @@ struct Workers {
     /// Only where the store keeps versions.
     second_look: Option<Arc<SecondLook>>,
     evaluator: Arc<Evaluator>,
+    /// Only where there is a plan.
+    sampler: Option<Arc<Sampler>>,
     follower: Arc<Follower>,
 }
 
@@ -161,7 +163,17 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
             rules: Rules { thresholds: app.config.flags.clone(), zone: app.config.timezone.0.clone() },
             policies: app.policies.clone(),
             health: app.health.clone(),
-            node,
+            node: node.clone(),
+        }),
+        sampler: (!app.config.review.samples.is_empty()).then(|| {
+            Arc::new(Sampler {
+                source: app.samples(),
+                clock: app.clock.clone(),
+                zone: app.config.timezone.0.clone(),
+                review: app.config.review.clone(),
+                health: app.health.clone(),
+                node,
+            })
         }),
         follower: Arc::new(Follower {
             journal: app.reading.journal.clone(),
@@ -174,7 +186,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
 
 impl Workers {
     fn start(self, app: &App, crew: &Crew) {
-        let Self { archiver, analyser, second_look, evaluator, follower } = self;
+        let Self { archiver, analyser, second_look, evaluator, sampler, follower } = self;
         if app.config.roles.archiver {
             crew.add("archiver", move |stop| Arc::clone(&archiver).run(stop));
             crew.add("analyser", move |stop| Arc::clone(&analyser).run(stop));
@@ -182,6 +194,9 @@ impl Workers {
                 crew.add("second look", move |stop| Arc::clone(&look).run(stop));
             }
             crew.add("flagger", move |stop| Arc::clone(&evaluator).run(stop));
+            if let Some(sampler) = sampler {
+                crew.add("sampler", move |stop| Arc::clone(&sampler).run(stop));
+            }
         }
         if app.config.roles.web {
             crew.add("indexer", move |stop| Arc::clone(&follower).run(stop));

@@ -1,4 +1,4 @@
-//! `flags list | evaluate | review | review-found`.
+//! `flags list | evaluate | sample | review | review-found`.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -12,6 +12,7 @@ use crate::calls::records::ReviewState;
 use crate::clock::from_micros;
 use crate::config::thresholds_with;
 use crate::flags::{Again, Change, Listed, Preview, ReviewError, Reviewer, Rule, Rules, Verdict, review};
+use crate::flags::{History, draw, subject};
 use crate::search::moment;
 
 #[derive(Subcommand)]
@@ -20,6 +21,8 @@ pub(super) enum Command {
     List(ListArgs),
     /// Evaluate the rules again over past calls, with the thresholds of the configuration: says first what that changes.
     Evaluate(EvaluateArgs),
+    /// How far the samples are, week by week; with a week, the calls that it was drawn from.
+    Sample(SampleArgs),
     /// Say what is to be thought of a flag.
     Review {
         call_id: String,
@@ -79,6 +82,22 @@ pub(super) struct EvaluateArgs {
 }
 
 #[derive(Args)]
+pub(super) struct SampleArgs {
+    /// Weeks of each sample to show at most.
+    #[arg(long, default_value_t = 13, value_parser = clap::value_parser!(u16).range(1..=520))]
+    weeks: u16,
+    /// Show the population of one week instead: a part and a call's key in each line, as the drawing orders them.
+    #[arg(long, value_name = "WEEK", requires = "name")]
+    population: Option<String>,
+    /// The sample of that population.
+    #[arg(long)]
+    name: Option<String>,
+    /// As JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 pub(super) struct VerdictArgs {
     /// in_review, cleared or escalated.
     #[arg(long = "as", value_parser = state)]
@@ -111,6 +130,7 @@ pub(super) async fn flags(app: &App, command: Command) -> Outcome {
     match command {
         Command::List(args) => list(app, args).await,
         Command::Evaluate(args) => evaluate(app, args).await,
+        Command::Sample(args) => sample(app, args).await,
         Command::Review { call_id, rule, verdict } => {
             let verdict = verdict.verdict()?;
             match review(&app.journal, &app.calls, (&call_id, &rule), &verdict, &reviewer()).await {
@@ -229,6 +249,67 @@ fn named(what: &str, listed: &Listed) -> anyhow::Result<()> {
         say(format!("{what}: {}{more}", visible(&listed.call_ids.join(", "))))?;
     }
     Ok(())
+}
+
+async fn sample(app: &App, args: SampleArgs) -> Outcome {
+    if let (Some(week), Some(name)) = (&args.population, &args.name) {
+        return population(app, name, week, args.json).await;
+    }
+    let (plans, zone) = (&app.config.review.samples, &app.config.timezone.0);
+    let weeks = app.samples().weeks(plans, app.clock.now(), zone, usize::from(args.weeks)).await?;
+    for week in &weeks {
+        if args.json {
+            say(serde_json::to_string(week)?)?;
+            continue;
+        }
+        let count = |state: &str| week.flags.get(state).copied().unwrap_or_default();
+        let how = match (week.seeded_seq, week.drawn_seq) {
+            (_, Some(_)) => format!(
+                "{} of {} drawn: {} open, {} in review, {} escalated, {} cleared",
+                week.drawn,
+                week.population,
+                count("open"),
+                count("in_review"),
+                count("escalated"),
+                count("cleared")
+            ),
+            (Some(_), None) => "seeded, not drawn yet".into(),
+            (None, None) => "no seed came before the week's end: it has no sample".into(),
+        };
+        say(format!("{:<20} {}  {:<24} {how}", week.sample, week.week, week.plan))?;
+    }
+    if plans.is_empty() && !args.json {
+        say("There is no sample: name one in the configuration, under [[review.samples]].")?;
+    }
+    Ok(Found::Nothing)
+}
+
+/// What a week's sample is drawn from, as the archive knows it now; where it was drawn, the journal has its hash.
+async fn population(app: &App, name: &str, week: &str, json: bool) -> Outcome {
+    let source = app.samples();
+    let history = History::of(&app.journal.about(&subject(name), u64::MAX).await?);
+    let known = history.0.get(week).and_then(|known| Some((known.seeded.as_ref()?, known.drawn.as_ref())));
+    let Some(((seq, seeded), drawn)) = known else {
+        bail!("the sample {name} has no seed of {week}: callvault flags sample shows the weeks that have one")
+    };
+    let population = source.population(seeded).await?;
+    for (part, keys) in &population {
+        for key in keys {
+            let line =
+                if json { serde_json::json!({"part": part, "key": key}).to_string() } else { format!("{part}\t{key}") };
+            say(visible_line(&line, json))?;
+        }
+    }
+    let differs = drawn.is_some_and(|(_, drawn)| draw(seeded, *seq, &population) != *drawn);
+    if differs {
+        eprintln!("callvault: this is not what the sample was drawn from: calls changed or were destroyed since");
+    }
+    Ok(if differs { Found::Wrong } else { Found::Nothing })
+}
+
+/// A line of JSON escapes what a terminal must not get by itself.
+fn visible_line(line: &str, json: bool) -> String {
+    if json { line.to_owned() } else { line.split('\t').map(visible).collect::<Vec<_>>().join("\t") }
 }
 
 async fn review_found(app: &App, filters: &FilterArgs, verdict: Verdict, json: bool) -> Outcome {

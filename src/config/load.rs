@@ -90,6 +90,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         return invalid("region", "there is no such country: give a two-letter ISO 3166 country code such as IN");
     }
     check_flags(&config.flags)?;
+    if let Some(why) = config.review.flaw() {
+        return invalid("review.samples", &why);
+    }
     let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
     let (url, replica) = (config.database.url.expose(), config.database.replica_url.expose());
     if url != "sqlite" && !is_postgres(url) {
@@ -403,6 +406,34 @@ mod tests {
         ] {
             let error = set(&[change]).unwrap_err().to_string();
             assert!(error.contains(why), "{change}: {error}");
+        }
+    }
+
+    #[test]
+    fn samples_are_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        let flags = Flags { config: Some(path.clone()), ..Flags::default() };
+        let with = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            load(&flags, std::iter::empty()).map(|config| config.review)
+        };
+        let plan = |rest: &str| with(&format!("[[review.samples]]\nname = \"a\"\nby = \"agent\"\n{rest}\n"));
+        assert_eq!(plan("percent = 2.5").unwrap().samples[0].wanted(41), 2);
+        assert_eq!(plan("percent = 100").unwrap().samples[0].wanted(41), 41);
+        assert_eq!(plan("number = 3").unwrap().samples[0].wanted(2), 2);
+        for (rest, why) in [
+            ("", "either percent or number"),
+            ("percent = 1\nnumber = 1", "either percent or number"),
+            ("percent = 0", "0.01 to 100"),
+            ("percent = nan", "0.01 to 100"),
+            ("number = 0", "above 0"),
+            ("numbr = 1", "numbr"),
+            ("number = 1\n[[review.samples]]\nname = \"a\"\nby = \"all\"\nnumber = 1", "two samples"),
+            ("number = 1\n[[review.samples]]\nname = \"A b\"\nby = \"all\"\nnumber = 1", "no name"),
+        ] {
+            let error = plan(rest).unwrap_err().to_string();
+            assert!(error.contains("review.samples") && error.contains(why), "{rest}: {error}");
         }
     }
 

@@ -6,6 +6,7 @@
 mod bootstrap;
 mod hours;
 mod load;
+mod review;
 mod roles;
 mod storage;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use bootstrap::{BootstrapToken, ROLES};
 pub use hours::{BusinessHours, Range};
 pub use load::{ConfigError, Flags, load, thresholds_with, with_defaults};
+pub use review::{Review, SampleBy, SamplePlan};
 pub use roles::{Roles, UnknownRole};
 pub use storage::{ObjectLock, S3, Storage, StorageKind};
 
@@ -38,6 +40,7 @@ pub struct Config {
     pub storage: Storage,
     pub recordings: Recordings,
     pub flags: FlagThresholds,
+    pub review: Review,
     pub retention: Retention,
     pub spool: Spool,
     pub bootstrap: Bootstrap,

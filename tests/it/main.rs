@@ -42,6 +42,7 @@ mod replica;
 mod reviews;
 mod rules;
 mod samples;
+mod samples_of_weeks;
 #[cfg(feature = "failpoints")]
 mod scenario;
 mod search;

@@ -15,7 +15,7 @@ use super::params::{FilterDoc, SearchParams, limit};
 use crate::calls::records::ReviewState;
 use crate::calls::{FlagCount, FlagFilter, FlagRow, FlagView};
 use crate::clock::from_micros;
-use crate::flags::{Verdict, review};
+use crate::flags::{SampleWeek, Verdict, review};
 use crate::search::moment;
 use crate::web::WebState;
 use crate::web::auth::{May, ReadCalls, ReviewFlags};
@@ -25,6 +25,8 @@ use crate::web::error::{Error, Problem, Refused, Result};
 /// Calls whose flags are reviewed at once at most: an answer has to come in time.
 const MOST_AT_ONCE: u64 = 5000;
 const DEFAULT_LIMIT: usize = 100;
+/// Weeks of a sample that are told of.
+const SAMPLE_WEEKS: usize = 13;
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new().routes(routes!(one)).routes(routes!(list, many))
@@ -146,6 +148,8 @@ pub(in crate::web) struct Progress {
     pub(in crate::web) agents: Vec<AgentProgress>,
     /// What each reviewer said, of the reviews that match.
     pub(in crate::web) reviewers: Vec<ReviewerProgress>,
+    /// The last thirteen weeks of each sample, the latest first.
+    pub(in crate::web) samples: Vec<SampleWeek>,
 }
 
 /// How the flags of one agent's calls stand: numbers by state.
@@ -273,12 +277,15 @@ pub(in crate::web) async fn find(state: &WebState, query: &str) -> Result<Review
     let of_agents = FlagFilter { rules: filter.rules.clone(), agent: filter.agent.clone(), ..FlagFilter::default() };
     let agents = grouped(calls.flags_by_agent(&of_agents).await?);
     let reviewers = grouped(calls.flags_by_reviewer(&filter).await?);
+    let (config, now) = (&state.app.config, state.app.clock.now());
+    let samples = state.app.samples().weeks(&config.review.samples, now, &config.timezone.0, SAMPLE_WEEKS).await?;
     let progress = Progress {
         agents: agents.into_iter().map(|(agent, flags)| AgentProgress { agent, flags }).collect(),
         reviewers: reviewers
             .into_iter()
             .map(|(reviewer, reviews)| ReviewerProgress { reviewer: reviewer.unwrap_or_default(), reviews })
             .collect(),
+        samples,
     };
     Ok(Reviews { reviews, next_cursor, progress })
 }

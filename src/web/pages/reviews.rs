@@ -12,6 +12,7 @@ use super::query::Query;
 use super::rows::Terms;
 use super::shell::{PageMay, Shell, html, shown};
 use super::words::{self, Badge};
+use crate::flags::SampleWeek;
 use crate::web::WebState;
 use crate::web::api::{ReviewItem, Reviews, find_reviews};
 use crate::web::auth::ReadCalls;
@@ -27,6 +28,7 @@ struct ReviewsPage {
     states: Vec<&'static str>,
     agents: Vec<Line>,
     reviewers: Vec<Line>,
+    samples: Vec<Sample>,
     reviews: Vec<Item>,
     next: Option<String>,
     zone: String,
@@ -38,6 +40,37 @@ struct Line {
     /// What is still to be done, as a search.
     href: Option<String>,
     numbers: Vec<String>,
+}
+
+/// A week of a sample.
+struct Sample {
+    name: String,
+    week: String,
+    plan: String,
+    /// What there is to say before it is drawn.
+    waits: Option<&'static str>,
+    population: String,
+    drawn: String,
+    numbers: Vec<String>,
+}
+
+impl From<&SampleWeek> for Sample {
+    fn from(week: &SampleWeek) -> Self {
+        let waits = match (week.seeded_seq, week.drawn_seq) {
+            (_, Some(_)) => None,
+            (Some(_), None) => Some("Not drawn yet"),
+            (None, None) => Some("No seed: there is no sample of this week"),
+        };
+        Self {
+            name: week.sample.clone(),
+            week: week.week.clone(),
+            plan: week.plan.clone(),
+            waits,
+            population: grouped(week.population),
+            drawn: grouped(week.drawn),
+            numbers: numbers(&week.flags),
+        }
+    }
 }
 
 struct Item {
@@ -89,6 +122,7 @@ impl ReviewsPage {
                 .iter()
                 .map(|one| Line { name: reviewer(&one.reviewer), href: None, numbers: numbers(&one.reviews) })
                 .collect(),
+            samples: progress.samples.iter().map(Sample::from).collect(),
             reviews: found.reviews.into_iter().map(|item| Item::of(item, reviewer, terms)).collect(),
             next: found.next_cursor.map(|cursor| {
                 let href = Query::parse(query).only("cursor", &cursor).href();
