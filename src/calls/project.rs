@@ -142,7 +142,7 @@ fn may_follow(facts: Option<&Facts>, appended: &Appended) -> Result<(), Projecti
         Kind::FlagReviewed => {
             let said: ReviewRecord = serde_json::from_slice(&appended.body)
                 .map_err(|error| ProjectionError::Entry(format!("the body of a review can't be read: {error}")))?;
-            facts.not_reviewable(&said.rule).map_or(Ok(()), |why| refused(why))
+            facts.not_reviewable(&said.rule).map_or(Ok(()), refused)
         }
         _ => Ok(()),
     }

@@ -32,15 +32,18 @@ pub(super) enum Command {
         verdict: VerdictArgs,
     },
     /// Say the same of all flags that a search finds: those that --flag and --flag-state name, else all that can be reviewed.
-    ReviewFound {
-        #[command(flatten)]
-        filters: FilterArgs,
-        #[command(flatten)]
-        verdict: VerdictArgs,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    ReviewFound(Box<FoundArgs>),
+}
+
+#[derive(Args)]
+pub(super) struct FoundArgs {
+    #[command(flatten)]
+    filters: FilterArgs,
+    #[command(flatten)]
+    verdict: VerdictArgs,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -142,7 +145,10 @@ pub(super) async fn flags(app: &App, command: Command) -> Outcome {
             }
             Ok(Found::Nothing)
         }
-        Command::ReviewFound { filters, verdict, json } => review_found(app, &filters, verdict.verdict()?, json).await,
+        Command::ReviewFound(args) => {
+            let FoundArgs { filters, verdict, json } = *args;
+            review_found(app, &filters, verdict.verdict()?, json).await
+        }
     }
 }
 

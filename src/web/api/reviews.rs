@@ -290,9 +290,12 @@ pub(in crate::web) async fn find(state: &WebState, query: &str) -> Result<Review
     Ok(Reviews { reviews, next_cursor, progress })
 }
 
+/// Somebody, as shown, with numbers by state.
+type Standing = (Option<String>, BTreeMap<String, u64>);
+
 /// Counts by whom they are of; those of one stand together.
-fn grouped(counts: Vec<FlagCount>) -> Vec<(Option<String>, BTreeMap<String, u64>)> {
-    let (mut all, mut last): (Vec<(Option<String>, BTreeMap<String, u64>)>, Option<String>) = Default::default();
+fn grouped(counts: Vec<FlagCount>) -> Vec<Standing> {
+    let (mut all, mut last): (Vec<Standing>, _) = (Vec::new(), None);
     for FlagCount { key, who, state, count } in counts {
         match all.last_mut() {
             Some((_, states)) if last.as_ref() == Some(&key) => drop(states.insert(state, count)),
