@@ -91,7 +91,7 @@ pub(super) fn selects(query: &Query, agents: &[String], region: &str) -> Vec<Sel
         Select {
             name: "flag_state",
             label: "Flag is",
-            any: "Open, if one is chosen",
+            any: "Still open",
             choices: words("flag_state", &words::FLAG_STATES),
         },
     ]
