@@ -56,6 +56,7 @@ async fn from_open_to_cleared() {
     assert_eq!((&begun["state"], &begun["rule"]), (&json!("in_review"), &json!("short_call")));
     app.found("flag=short_call&flag_state=in_review", 1).await;
     app.found("flag=short_call&flag_state=open", 0).await;
+    app.found("q=flag_state:in_review", 1).await;
     let done = review(&app, OFFICER, about, &json!({"state": "cleared", "outcome": "no breach"})).await.ok();
     assert_eq!((&done["review"]["outcome"], &done["reason"]), (&json!("no breach"), &json!("1 s, below 2 s")));
     assert!(done["review"]["reviewer"].as_str().unwrap().starts_with("token:bootstrap-officer"), "{done}");

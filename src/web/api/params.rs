@@ -110,8 +110,8 @@ impl SearchParams {
 #[allow(dead_code, reason = "the description of what SearchParams reads by hand")]
 pub(super) struct FilterDoc {
     /// Free text over names, numbers and ids, and the query language: `agent:`, `customer:`, `number:`, `direction:`,
-    /// `status:`, `duration:>60`, `duration:10..20`, `started:2026-03-01..2026-03-09`, `flag:`, `recording:`, `waba:`,
-    /// `AND OR NOT`, quotes, brackets.
+    /// `status:`, `duration:>60`, `duration:10..20`, `started:2026-03-01..2026-03-09`, `flag:`, `flag_state:`,
+    /// `recording:`, `waba:`, `AND OR NOT`, quotes, brackets.
     q: Option<String>,
     agent: Option<Vec<String>>,
     customer: Option<Vec<String>>,
