@@ -4,6 +4,7 @@
 
 mod checked;
 mod guard;
+mod reviews;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::config::{Config, StorageKind};
 use crate::custody::{Custody, DispositionProjection, HoldProjection, Terms};
 use crate::db::{Db, Error as DbError, Result as DbResult};
 use crate::export;
-use crate::flags::Rule;
+use crate::flags::{Rule, Source};
 use crate::health::Health;
 use crate::intake::call_key;
 use crate::journal::{Journal, Projection, Record};
@@ -24,6 +25,7 @@ use crate::retention::{EventProjection, Policies, PolicyError, PolicyProjection,
 use crate::search::{QueryContext, SearchHandle};
 
 pub use checked::Checked;
+pub use reviews::BulkError;
 
 /// Threads that search a large index at the same time.
 const SEARCH_THREADS: usize = 2;
@@ -128,6 +130,7 @@ impl App {
             db.check_schema().await?;
         }
         let calls = Calls::new(db.clone());
+        calls.fill_flags().await?;
         let store = match remote {
             Some(store) => store,
             None if !config.objects_dir().exists() && calls.counts().await?.2 > 0 => {
@@ -210,6 +213,13 @@ impl App {
     #[must_use]
     pub fn export_source(&self) -> export::Source {
         export::Source { calls: self.reading.calls.clone(), search: self.search.clone(), context: self.query_context() }
+    }
+
+    /// Where samples are drawn from.
+    #[must_use]
+    pub fn samples(&self) -> Source {
+        let (journal, calls) = (self.journal.clone(), self.calls.clone());
+        Source { journal, calls, policies: self.policies.clone() }
     }
 
     /// The address under which people reach the archive, without a slash at its end.

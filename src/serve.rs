@@ -18,7 +18,7 @@ use crate::config::ConfigError;
 use crate::custody::{Custody, CustodyError};
 use crate::db::{Error as DbError, Growth, Sight};
 use crate::fault;
-use crate::flags::Evaluator;
+use crate::flags::{Evaluator, Rules, Sampler};
 use crate::health::{Health, supervise};
 use crate::intake::{Intake, WebhookSpool};
 use crate::lock::{DataDirLock, LockError};
@@ -128,6 +128,8 @@ struct Workers {
     second_look: Option<Arc<SecondLook>>,
     evaluator: Arc<Evaluator>,
     keeper: (Arc<Custody>, Node),
+    /// Only where there is a plan.
+    sampler: Option<Arc<Sampler>>,
     follower: Arc<Follower>,
 }
 
@@ -165,10 +167,20 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
             journal: app.journal.clone(),
             calls: app.calls.clone(),
             clock: app.clock.clone(),
-            thresholds: app.config.flags.clone(),
+            rules: Rules { thresholds: app.config.flags.clone(), zone: app.config.timezone.0.clone() },
             policies: app.policies.clone(),
             health: app.health.clone(),
-            node,
+            node: node.clone(),
+        }),
+        sampler: (!app.config.review.samples.is_empty()).then(|| {
+            Arc::new(Sampler {
+                source: app.samples(),
+                clock: app.clock.clone(),
+                zone: app.config.timezone.0.clone(),
+                review: app.config.review.clone(),
+                health: app.health.clone(),
+                node,
+            })
         }),
         follower: Arc::new(Follower {
             journal: app.reading.journal.clone(),
@@ -181,7 +193,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
 
 impl Workers {
     fn start(self, app: &App, crew: &Crew) {
-        let Self { archiver, analyser, second_look, evaluator, keeper: (keeper, node), follower } = self;
+        let Self { archiver, analyser, second_look, evaluator, keeper: (keeper, node), sampler, follower } = self;
         if app.config.roles.archiver {
             crew.add("archiver", move |stop| Arc::clone(&archiver).run(stop));
             crew.add("analyser", move |stop| Arc::clone(&analyser).run(stop));
@@ -190,6 +202,9 @@ impl Workers {
             }
             crew.add("keeper", move |stop| Arc::clone(&keeper).run(node.clone(), stop));
             crew.add("flagger", move |stop| Arc::clone(&evaluator).run(stop));
+            if let Some(sampler) = sampler {
+                crew.add("sampler", move |stop| Arc::clone(&sampler).run(stop));
+            }
         }
         if app.config.roles.web {
             crew.add("indexer", move |stop| Arc::clone(&follower).run(stop));

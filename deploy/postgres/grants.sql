@@ -16,10 +16,11 @@ grant select, insert on journal, journal_bodies to callvault_runtime;
 grant select, insert, update on journal_head to callvault_runtime;
 
 -- What follows from the journal. A call that was heard of never leaves.
-grant select, insert, update on calls, recordings, tokens, cursors, policy_sets, client_events, holds, dispositions
+grant select, insert, update on calls, recordings, tokens, policy_sets, client_events, holds, dispositions
     to callvault_runtime;
--- Which row a call has here depends on whether its recording is archived.
-grant select, insert, update, delete on kept to callvault_runtime;
+-- Which row a call has here depends on whether its recording is archived; of a destroyed call no flags are left; a cursor
+-- goes when its work is done.
+grant select, insert, update, delete on kept, flags, cursors to callvault_runtime;
 
 -- Work in progress, and who is signed in.
 grant select, insert, update, delete on recording_work, leases to callvault_runtime;
@@ -46,7 +47,7 @@ begin
      where schemaname = 'public'
        and tablename not in ('journal', 'journal_bodies', 'journal_head', 'calls', 'recordings', 'tokens', 'cursors',
                              'recording_work', 'leases', 'sessions', 'sign_in_links', 'schema_version', 'kept', 'policy_sets',
-                             'client_events', 'holds', 'dispositions');
+                             'client_events', 'holds', 'dispositions', 'flags');
     if unnamed is not null then
         raise exception 'grants.sql says nothing about %: use the grants.sql that came with this callvault', unnamed;
     end if;

@@ -22,6 +22,7 @@ pub use token::{TokenError, TokenInfo, TokenProjection, TokenRow};
 
 use crate::clock::Clock;
 use crate::db::{Db, Result};
+use crate::flags::Reviewer;
 use crate::journal::Journal;
 
 /// Known tokens are read again after this long: a revoked one stops working within it.
@@ -37,6 +38,8 @@ pub struct Identity {
     /// The token's name.
     pub name: String,
     pub role: Role,
+    /// The agent to whom the token belongs, by number or name as senders state it.
+    pub agent: Option<String>,
 }
 
 impl Identity {
@@ -44,6 +47,13 @@ impl Identity {
     #[must_use]
     pub fn actor(&self) -> String {
         format!("token:{}", self.name)
+    }
+
+    /// The same as somebody who works flags off.
+    #[must_use]
+    pub fn reviewer(&self) -> Reviewer {
+        let names = std::iter::once(&self.name).chain(&self.agent).cloned().collect();
+        Reviewer { actor: self.actor(), names }
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Permission {
     PlaceHolds,
     /// Propose, approve and execute dispositions, and bring policies into force.
     Dispose,
+    /// Say what is to be thought of a flag.
+    ReviewFlags,
     ReadMetrics,
 }
 
@@ -51,7 +53,9 @@ impl Role {
             Permission::PostWebhooks => matches!(self, Self::Ingest | Self::Admin),
             Permission::ReadCalls | Permission::ReadMetrics => !matches!(self, Self::Ingest),
             Permission::ReadJournal => matches!(self, Self::Auditor | Self::Admin),
-            Permission::RetryRecordings | Permission::PlaceHolds => matches!(self, Self::Officer | Self::Admin),
+            Permission::RetryRecordings | Permission::ReviewFlags | Permission::PlaceHolds => {
+                matches!(self, Self::Officer | Self::Admin)
+            }
             Permission::Dispose => matches!(self, Self::Admin),
         }
     }

@@ -3,17 +3,20 @@
 //! `facts` is the fold: a pure function that takes entries in any order and any number of times and gives the same
 //! call, out of what was `stated`. `view` reads a call out of the facts. `project` keeps the tables in the transaction
 //! that appends, `due` the queue of recordings that are awaited, `recent` what was just folded, for those who follow the
-//! journal. Nothing here fetches, indexes or decides what is suspicious; what depends on a clock or on configuration
+//! journal; `flag_rows` the table of flags, and `reviews` reads it. Nothing here fetches, indexes or decides what is suspicious; what depends on a clock or on configuration
 //! reaches the fold only as an entry.
 
 mod damaged;
 mod due;
 mod facts;
 mod objects;
+mod flag_rows;
+mod person;
 mod project;
 mod read;
 mod recent;
 pub mod records;
+mod reviews;
 mod stated;
 mod view;
 
@@ -21,7 +24,10 @@ pub use damaged::{DamagedRow, DamagedRows, Skipped};
 pub use due::{Lane, host_of, mend_queue};
 pub use facts::{Destroyed, Explanation, Facts, FlagFacts, FoldError, RecordingFacts, Review};
 pub use objects::KeptObject;
+pub use flag_rows::{FlagRow, ReviewColumns};
+pub use person::{is_same_person, person_key};
 pub use project::{CallProjection, Columns, RecordingRow};
 pub use read::{AS_STORED, Calls, Readable, StoredCall, Stretch, Subjects, Work};
+pub use reviews::{FlagCount, FlagFilter};
 pub use stated::{Field, Stated, Value, Values};
-pub use view::{Call, Customer, FlagView, RecordingState, RecordingView};
+pub use view::{Call, Customer, FlagView, RecordingState, RecordingView, ReviewView};

@@ -7,13 +7,14 @@ use async_trait::async_trait;
 
 use super::due::{self, Touched};
 use super::facts::{Facts, FoldError};
+use super::flag_rows;
 use super::recent::{Folded, RecentCalls};
-use super::records::ArchiveReceipt;
+use super::records::{ArchiveReceipt, ReviewRecord};
 use super::view::RecordingState;
 use crate::db::ColumnType::{self, Bool, Int, Text};
 use crate::db::{Arg, Ask, Error, Result, Row, Rows, Tx};
 use crate::intake::is_call_subject;
-use crate::journal::{Appended, Entry, Kind, NewEntry, Projection, ProjectionError, about_in};
+use crate::journal::{Appended, Kind, NewEntry, Projection, ProjectionError, about_in};
 
 const INTO_CALLS: &str = "insert into calls (first_seq, call_id, subject, last_seq, facts, status, recording_state,
     open_since, recording_due_since)";
@@ -87,7 +88,7 @@ impl Projection for CallProjection {
         for (subject, entries) in touched {
             let mut facts = known.remove(subject);
             for appended in entries {
-                may_follow(facts.as_ref(), &appended.entry)?;
+                may_follow(facts.as_ref(), appended)?;
                 let folded = match appended.understood.as_ref().and_then(|known| known.downcast_ref()) {
                     Some(event) => Facts::fold_event(facts, &appended.entry, Some(event)),
                     None => Facts::fold(facts, &appended.entry, &appended.body),
@@ -102,14 +103,17 @@ impl Projection for CallProjection {
                 calls.push(columns.into_args());
             }
         }
+        let flags = flag_rows::rows(all_folded.iter().map(|folded| (&*folded.facts, folded.subject.as_str())));
         self.recent.stage(all_folded);
         let rows = recordings.iter().map(|touched| touched.row.args()).collect();
-        let [awaited, settled] = due::rows(&recordings);
+        let ([awaited, settled], [flags, flags_gone]) = (due::rows(&recordings), flags);
         Ok(vec![
             Rows { head: INTO_CALLS, types: CALLS, rows: calls, tail: UPSERT_CALLS },
             Rows { head: INTO_RECORDINGS, types: RECORDINGS, rows, tail: UPSERT_RECORDINGS },
             awaited,
             settled,
+            flags,
+            flags_gone,
         ])
     }
 
@@ -122,15 +126,15 @@ fn concerns_call(kind: Kind, subject: Option<&str>) -> bool {
     kind.concerns_call() && subject.is_some_and(is_call_subject)
 }
 
-/// Which comes first, a hold or the destruction, the journal decides: what comes second is refused. Webhooks are never
-/// refused.
-fn may_follow(facts: Option<&Facts>, entry: &Entry) -> Result<(), ProjectionError> {
+/// Which comes first, a hold or the destruction, a review or another, the journal decides: what comes second is refused.
+/// Webhooks are never refused.
+fn may_follow(facts: Option<&Facts>, appended: &Appended) -> Result<(), ProjectionError> {
     let refused = |why: &str| Err(ProjectionError::Refused(why.to_owned()));
     let Some(facts) = facts else { return Ok(()) };
-    match entry.kind {
+    match appended.entry.kind {
         Kind::WebhookReceived | Kind::WebhookImported => Ok(()),
         Kind::CallDestroying if facts.held_by().next().is_some() => refused("the call is under a legal hold"),
-        Kind::CallDestroying if facts.recordings.values().any(|r| r.retain_until() > Some(entry.at)) => {
+        Kind::CallDestroying if facts.recordings.values().any(|r| r.retain_until() > Some(appended.entry.at)) => {
             refused("a recording of the call is kept for longer")
         }
         Kind::CallDestroying if facts.is_gone() => refused("the call is being destroyed already"),
@@ -138,6 +142,11 @@ fn may_follow(facts: Option<&Facts>, entry: &Entry) -> Result<(), ProjectionErro
         Kind::CallDestroyed if facts.destroying.is_none() => refused("nobody decided to destroy the call"),
         Kind::CallDestroying | Kind::CallDestroyed => Ok(()),
         _ if facts.is_gone() => refused("the call is destroyed"),
+        Kind::FlagReviewed => {
+            let said: ReviewRecord = serde_json::from_slice(&appended.body)
+                .map_err(|error| ProjectionError::Entry(format!("the body of a review can't be read: {error}")))?;
+            facts.not_reviewable(&said.rule).map_or(Ok(()), refused)
+        }
         _ => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use crate::journal::{Kind, Step};
 /// A handle for reading calls; cheap to clone.
 #[derive(Clone)]
 pub struct Calls {
-    db: Db,
+    pub(super) db: Db,
     damaged: DamagedRows,
     recent: RecentCalls,
     /// In a handle that reads from a replica: for what that does not know yet.

@@ -88,9 +88,21 @@ pub struct RecordingView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FlagView {
     pub rule: String,
-    /// `open`, or `resolved` once the reason is gone.
+    /// `open`, `in_review`, `cleared` or `escalated`; `resolved` once the reason is gone.
     pub state: String,
     pub reason: String,
+    /// The latest review, where there was one since it was raised.
+    pub review: Option<ReviewView>,
+}
+
+/// What somebody said of a flag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ReviewView {
+    /// As it stands in the journal, such as `token:asha`.
+    pub reviewer: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    pub outcome: Option<String>,
 }
 
 /// A call.
@@ -365,6 +377,22 @@ impl RecordingView {
     }
 }
 
+impl Facts {
+    /// Why a flag of this rule can't be reviewed, in words; `None` where it can.
+    #[must_use]
+    pub fn not_reviewable(&self, rule: &str) -> Option<&'static str> {
+        match self.flags.get(rule).map(FlagFacts::state) {
+            Some("open" | "in_review") => None,
+            Some("cleared") => Some("the flag is cleared already: nothing is left to review unless it is raised anew"),
+            Some("escalated") => {
+                Some("the flag is escalated already: nothing is left to review unless it is raised anew")
+            }
+            Some(_) => Some("the flag is resolved: its reason is gone, so there is nothing to review"),
+            None => Some("the call has no such flag: only what was raised can be reviewed"),
+        }
+    }
+}
+
 impl FlagFacts {
     /// True while the latest word on it is that it was raised.
     #[must_use]
@@ -384,7 +412,13 @@ impl FlagFacts {
     fn view(&self, rule: &str) -> Option<FlagView> {
         let said = if self.is_open() { &self.raised } else { &self.resolved };
         let (_, reason) = said.as_ref()?;
-        Some(FlagView { rule: rule.to_owned(), state: self.state().to_owned(), reason: reason.clone() })
+        let since = self.raised.as_ref().map(|(seq, _)| *seq);
+        let review = self.reviewed.as_ref().filter(|(seq, _)| Some(*seq) > since).map(|(_, review)| ReviewView {
+            reviewer: review.by.clone(),
+            at: from_micros(review.at),
+            outcome: review.outcome.clone(),
+        });
+        Some(FlagView { rule: rule.to_owned(), state: self.state().to_owned(), reason: reason.clone(), review })
     }
 
     /// `open`, `in_review`, `cleared` or `escalated`, and `resolved` once the reason is gone. Raised anew, it is open anew.

@@ -174,7 +174,7 @@ fn line(app: &App, call: &Call) -> String {
     )
 }
 
-fn local(app: &App, time: Timestamp) -> String {
+pub(super) fn local(app: &App, time: Timestamp) -> String {
     time.to_zoned(app.config.timezone.0.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 

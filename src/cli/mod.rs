@@ -5,6 +5,7 @@ mod calls;
 mod demo;
 mod doctor;
 mod hold;
+mod flags;
 mod import;
 mod person;
 mod retention;
@@ -71,6 +72,9 @@ enum Command {
     /// Recordings: have failed ones fetched again.
     #[command(subcommand)]
     Recording(calls::RecordingCommand),
+    /// Flags: list them and work them off.
+    #[command(subcommand)]
+    Flags(flags::Command),
     /// Journal past webhooks, one JSON body a line; running it again adds nothing.
     Import {
         /// The file, or - for standard input.
@@ -164,6 +168,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Search(args) => calls::search(&open(config()?).await?, args).await,
         Command::Show { call_id, json } => calls::show(&open(config()?).await?, &call_id, json).await,
         Command::Recording(command) => calls::recording(&open(config()?).await?, command).await,
+        Command::Flags(command) => flags::flags(&open(config()?).await?, command).await,
         Command::Import { file } => import::import(config()?, &file).await,
         Command::Reindex => serve::reindex(open(config()?).await?).await,
         Command::Verify => verify::verify(&open(config()?).await?).await,

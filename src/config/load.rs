@@ -8,7 +8,7 @@ use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
-use super::{Config, DEFAULT_TOML};
+use super::{Config, DEFAULT_TOML, FlagThresholds};
 
 /// The prefix of every environment variable that is read; `__` stands between levels.
 const ENV_PREFIX: &str = "CALLVAULT_";
@@ -89,8 +89,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if !known || config.region.len() != 2 || !config.region.bytes().all(|b| b.is_ascii_uppercase()) {
         return invalid("region", "there is no such country: give a two-letter ISO 3166 country code such as IN");
     }
-    if config.flags.short_call_seconds > config.flags.long_call_seconds {
-        return invalid("flags.short_call_seconds", "must not be above flags.long_call_seconds");
+    check_flags(&config.flags)?;
+    if let Some(why) = config.review.flaw() {
+        return invalid("review.samples", &why);
     }
     let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
     let (url, replica) = (config.database.url.expose(), config.database.replica_url.expose());
@@ -105,6 +106,44 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     }
     config.storage.check()?;
     config.bootstrap.parse().map(drop)
+}
+
+fn check_flags(flags: &FlagThresholds) -> Result<(), ConfigError> {
+    let invalid = |key: &str, why: &str| Err(ConfigError::Value { key: key.into(), why: why.into() });
+    if flags.short_call_seconds > flags.long_call_seconds {
+        return invalid("flags.short_call_seconds", "must not be above flags.long_call_seconds");
+    }
+    if flags.repeated_short_calls.count == 1 {
+        return invalid(
+            "flags.repeated_short_calls.count",
+            "one call is no pattern: give 2 or more, or 0 to switch it off",
+        );
+    }
+    Ok(())
+}
+
+/// Thresholds with some of them changed, as `KEY=VALUE` below `flags`: to see what they would do.
+///
+/// # Errors
+/// An unknown key, or a value that doesn't fit.
+pub fn thresholds_with(thresholds: &FlagThresholds, changes: &[String]) -> Result<FlagThresholds, ConfigError> {
+    let known = known_keys();
+    let mut dict = Dict::new();
+    for change in changes {
+        let (key, text) = change.split_once('=').map(|(key, text)| (key.trim(), text.trim())).ok_or_else(|| {
+            ConfigError::Invalid(format!("{change:?} changes nothing: give KEY=VALUE such as short_call_seconds=30"))
+        })?;
+        let key = format!("flags.{}", key.strip_prefix("flags.").unwrap_or(key));
+        let Some(default) = known.get(&key) else {
+            return Err(ConfigError::UnknownKey { key, origin: "what is to be changed".into() });
+        };
+        let value = typed(&key, default, text)?;
+        insert(&mut dict, key.trim_start_matches("flags."), value);
+    }
+    let figment = Figment::from(Serialized::defaults(thresholds)).merge(Named { name: "--set".into(), data: dict });
+    let changed = figment.extract().map_err(|error| describe(&error))?;
+    check_flags(&changed)?;
+    Ok(changed)
 }
 
 fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
@@ -202,8 +241,7 @@ fn env_dict(
 }
 
 fn typed(key: &str, default: &toml::Value, text: &str) -> Result<Value, ConfigError> {
-    let wrong =
-        |what: &str| ConfigError::Value { key: key.to_owned(), why: format!("the environment gives no {what}") };
+    let wrong = |what: &str| ConfigError::Value { key: key.to_owned(), why: format!("this is no {what}") };
     Ok(match default {
         toml::Value::Integer(_) => Value::from(text.trim().parse::<i64>().map_err(|_| wrong("whole number"))?),
         toml::Value::Boolean(_) => Value::from(text.trim().parse::<bool>().map_err(|_| wrong("true or false"))?),
@@ -344,6 +382,59 @@ mod tests {
         assert!(both("sqlite", other).unwrap_err().to_string().contains("only PostgreSQL has replicas"));
         let error = both(server, "two/hunter2").unwrap_err().to_string();
         assert!(error.contains("database.replica_url: give postgres://") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn thresholds_can_be_changed_for_a_look() {
+        let flags = with_env(&[]).unwrap().flags;
+        let set =
+            |changes: &[&str]| thresholds_with(&flags, &changes.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>());
+        let changed =
+            set(&["short_call_seconds=30", "flags.call_overdue = 2h", "business_hours.monday=09:00-17:00"]).unwrap();
+        assert_eq!((changed.short_call_seconds, changed.call_overdue.as_secs()), (30, 7200));
+        assert!(changed.business_hours.are_given());
+        assert_eq!(set(&["repeated_short_calls.count=3"]).unwrap().repeated_short_calls.count, 3);
+        assert_eq!(changed.long_call_seconds, flags.long_call_seconds);
+        for (change, why) in [
+            ("short_calls=3", "did you mean flags.short_call_seconds?"),
+            ("short_call_seconds", "KEY=VALUE"),
+            ("short_call_seconds=many", "no whole number"),
+            ("short_call_seconds=9999", "must not be above"),
+            ("business_hours.monday=9-5", "09:00-18:00"),
+            ("repeated_short_calls.count=1", "no pattern"),
+            ("listen=127.0.0.1:1", "unknown configuration key"),
+        ] {
+            let error = set(&[change]).unwrap_err().to_string();
+            assert!(error.contains(why), "{change}: {error}");
+        }
+    }
+
+    #[test]
+    fn samples_are_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        let flags = Flags { config: Some(path.clone()), ..Flags::default() };
+        let with = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            load(&flags, std::iter::empty()).map(|config| config.review)
+        };
+        let plan = |rest: &str| with(&format!("[[review.samples]]\nname = \"a\"\nby = \"agent\"\n{rest}\n"));
+        assert_eq!(plan("percent = 2.5").unwrap().samples[0].wanted(41), 2);
+        assert_eq!(plan("percent = 100").unwrap().samples[0].wanted(41), 41);
+        assert_eq!(plan("number = 3").unwrap().samples[0].wanted(2), 2);
+        for (rest, why) in [
+            ("", "either percent or number"),
+            ("percent = 1\nnumber = 1", "either percent or number"),
+            ("percent = 0", "0.01 to 100"),
+            ("percent = nan", "0.01 to 100"),
+            ("number = 0", "above 0"),
+            ("numbr = 1", "numbr"),
+            ("number = 1\n[[review.samples]]\nname = \"a\"\nby = \"all\"\nnumber = 1", "two samples"),
+            ("number = 1\n[[review.samples]]\nname = \"A b\"\nby = \"all\"\nnumber = 1", "no name"),
+        ] {
+            let error = plan(rest).unwrap_err().to_string();
+            assert!(error.contains("review.samples") && error.contains(why), "{rest}: {error}");
+        }
     }
 
     #[test]

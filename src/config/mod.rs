@@ -4,7 +4,9 @@
 //! names the nearest known one. It only reads and checks values: it opens no database, store or socket.
 
 mod bootstrap;
+mod hours;
 mod load;
+mod review;
 mod roles;
 mod storage;
 
@@ -15,7 +17,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{BootstrapToken, ROLES};
-pub use load::{ConfigError, Flags, load, with_defaults};
+pub use hours::{BusinessHours, Range};
+pub use load::{ConfigError, Flags, load, thresholds_with, with_defaults};
+pub use review::{Review, SampleBy, SamplePlan};
 pub use roles::{Roles, UnknownRole};
 pub use storage::{ObjectLock, S3, Storage, StorageKind};
 
@@ -36,6 +40,7 @@ pub struct Config {
     pub storage: Storage,
     pub recordings: Recordings,
     pub flags: FlagThresholds,
+    pub review: Review,
     pub retention: Retention,
     pub spool: Spool,
     pub bootstrap: Bootstrap,
@@ -81,6 +86,18 @@ pub struct FlagThresholds {
     #[serde(with = "humantime_text")]
     pub recording_overdue: Duration,
     pub duration_tolerance_seconds: u64,
+    pub repeated_short_calls: RepeatedShortCalls,
+    pub business_hours: BusinessHours,
+}
+
+/// When short calls of one agent are a pattern.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepeatedShortCalls {
+    /// How many; 0 switches the rule off.
+    pub count: u64,
+    #[serde(with = "humantime_text")]
+    pub within: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

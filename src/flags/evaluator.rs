@@ -1,15 +1,17 @@
 //! Follows the journal and the clock, and journals what the rules find.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::rules::{Finding, Rule, evaluate};
+use super::pattern::{ShortCall, completing, micros};
+use super::rules::{Finding, Rule, Rules, evaluate};
 use crate::calls::records::FlagRecord;
-use crate::calls::{AS_STORED, Calls, DamagedRow, Facts, Skipped, Subjects};
+use crate::calls::{AS_STORED, Calls, DamagedRow, Facts, Field, FlagFacts, FlagRow, Skipped, Subjects, person_key};
 use crate::clock::{AHEAD, Clock};
-use crate::config::FlagThresholds;
 use crate::db::{Db, Error as DbError};
 use crate::fault;
 use crate::health::Health;
@@ -66,7 +68,7 @@ pub struct Evaluator {
     pub journal: Journal,
     pub calls: Calls,
     pub clock: Clock,
-    pub thresholds: FlagThresholds,
+    pub rules: Rules,
     pub policies: Policies,
     pub health: Health,
     pub node: Node,
@@ -77,7 +79,7 @@ impl Evaluator {
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let (mut grown, mut followed) = (self.journal.watch(), Followed::default());
         let mut turn = self.node.turn("flags");
-        let shortest = self.thresholds.call_overdue.min(self.thresholds.recording_overdue);
+        let shortest = self.rules.thresholds.call_overdue.min(self.rules.thresholds.recording_overdue);
         let mut tick = tokio::time::interval((shortest / 4).clamp(Duration::from_millis(250), Duration::from_secs(30)));
         let mut again = tokio::time::interval(LOOK_AGAIN);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -166,7 +168,8 @@ impl Evaluator {
     pub async fn look_at_the_clock(&self) -> Result<(), EvaluatorError> {
         let now = self.clock.now().as_microsecond();
         let before = |limit: Duration| now.saturating_sub(i64::try_from(limit.as_micros()).unwrap_or(i64::MAX));
-        let (opened, awaited) = (before(self.thresholds.call_overdue), before(self.thresholds.recording_overdue));
+        let (opened, awaited) =
+            (before(self.rules.thresholds.call_overdue), before(self.rules.thresholds.recording_overdue));
         let ahead = now.saturating_add(i64::try_from(AHEAD.as_micros()).unwrap_or(i64::MAX));
         let facts = self.calls.overdue(opened, awaited, ahead, ROUND).await?;
         self.judge(&facts).await
@@ -187,20 +190,15 @@ impl Evaluator {
     async fn judge(&self, all: &[Arc<Facts>]) -> Result<(), EvaluatorError> {
         let now = self.clock.now();
         let (mut entries, policies) = (Vec::new(), self.policies.current());
-        // Of what is destroyed nothing can be said any more.
+        // Of what is destroyed nothing more is said.
         for facts in all.iter().filter(|facts| !facts.is_gone()) {
-            let findings = evaluate(facts, &self.thresholds, &policies, now);
+            let findings = evaluate(facts, &self.rules, &policies, now);
             for (kind, finding) in changes(facts, &findings) {
-                let record = FlagRecord {
-                    call_id: facts.call_id.clone(),
-                    rule: finding.rule.as_str().to_owned(),
-                    reason: finding.reason,
-                    threshold: finding.threshold,
-                    evaluated_at: now,
-                };
-                let (subject, body) = (Some(call_key(&facts.call_id)), Body::of_json(&record)?);
-                entries.push(NewEntry::new(kind, "system", subject, body));
+                entries.push(entry(kind, "system", (&facts.call_id, call_key(&facts.call_id)), finding, now)?);
             }
+        }
+        for (call, finding) in self.patterns(all).await? {
+            entries.push(entry(Kind::FlagRaised, "system", (&call.call_id, call.subject), finding, now)?);
         }
         if !entries.is_empty() {
             match self.journal.append(entries).await {
@@ -211,14 +209,70 @@ impl Evaluator {
         }
         Ok(())
     }
+
+    /// The calls that complete a pattern with these, or that one of these, heard of late, lets complete one. A short call is
+    /// looked at once its flag is there, which has its agent look at it again.
+    async fn patterns(&self, all: &[Arc<Facts>]) -> Result<Vec<(ShortCall, Finding)>, EvaluatorError> {
+        let rule = &self.rules.thresholds.repeated_short_calls;
+        let mut agents: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        for facts in all.iter().filter(|facts| rule.count > 0 && is_short(facts)) {
+            let key = facts.text(Field::Agent).map(|agent| person_key(&agent)).filter(|key| !key.is_empty());
+            let (Some(key), at) = (key, facts.sort_at().as_microsecond()) else { continue };
+            let (first, last) = agents.entry(key).or_insert((at, at));
+            (*first, *last) = ((*first).min(at), (*last).max(at));
+        }
+        let (mut found, within) = (Vec::new(), micros(rule.within));
+        for (agent, (first, last)) in agents {
+            let (from, to) = (first.saturating_sub(within), last.saturating_add(within));
+            let flagged = self.calls.flags_of_agent(&agent, Rule::RepeatedShortCalls.as_str(), from, to).await?;
+            let flagged: BTreeSet<i64> = flagged.iter().map(|row| row.call_seq).collect();
+            let short = self.calls.flags_of_agent(&agent, Rule::ShortCall.as_str(), from, to).await?;
+            let short: Vec<ShortCall> = short
+                .into_iter()
+                .map(|row| ShortCall { flagged: flagged.contains(&row.call_seq), ..row.into() })
+                .collect();
+            found.extend(completing(&short, rule).into_iter().map(|(call, finding)| (call.clone(), finding)));
+        }
+        Ok(found)
+    }
+}
+
+/// True for a call that counts as a short one: the flag is there, whatever somebody said of it.
+pub(super) fn is_short(facts: &Facts) -> bool {
+    !facts.is_gone() && facts.flags.get(Rule::ShortCall.as_str()).is_some_and(FlagFacts::is_open)
+}
+
+impl From<FlagRow> for ShortCall {
+    fn from(row: FlagRow) -> Self {
+        Self { at: row.at, call_seq: row.call_seq, call_id: row.call_id, subject: row.subject, flagged: false }
+    }
+}
+
+/// What says it in the journal; `about` is the call's id and its key.
+pub(super) fn entry(
+    kind: Kind,
+    actor: &str,
+    about: (&str, String),
+    finding: Finding,
+    now: Timestamp,
+) -> Result<NewEntry, serde_json::Error> {
+    let (call_id, subject) = about;
+    let record = FlagRecord {
+        call_id: call_id.to_owned(),
+        rule: finding.rule.as_str().to_owned(),
+        reason: finding.reason,
+        threshold: finding.threshold,
+        evaluated_at: now,
+    };
+    Ok(NewEntry::new(kind, actor, Some(subject), Body::of_json(&record)?))
 }
 
 /// What has to be journaled so that the flags say what was found.
-fn changes(facts: &Facts, findings: &[Finding]) -> Vec<(Kind, Finding)> {
+pub(super) fn changes(facts: &Facts, findings: &[Finding]) -> Vec<(Kind, Finding)> {
     let mut changes = Vec::new();
-    for rule in Rule::ALL {
+    for rule in Rule::ALL.into_iter().filter(|rule| rule.is_about_one_call()) {
         let known = facts.flags.get(rule.as_str());
-        let open = known.is_some_and(crate::calls::FlagFacts::is_open);
+        let open = known.is_some_and(FlagFacts::is_open);
         match findings.iter().find(|finding| finding.rule == rule) {
             // A contradiction may grow by another reason; then the flag is raised again with all of them.
             Some(finding)

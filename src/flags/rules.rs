@@ -1,7 +1,9 @@
 //! The rules. Pure: facts, thresholds and the time in, findings out.
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
+use super::out_of_hours::out_of_hours;
 use crate::calls::{Facts, Field, RecordingState, Value};
 use crate::clock::AHEAD;
 use crate::config::FlagThresholds;
@@ -22,10 +24,23 @@ pub enum Rule {
     RecordingOverdue,
     CallOverdue,
     Contradiction,
+    OutOfHours,
+    /// Short calls of one agent close together; looked for in the calls of that agent, not in the call alone.
+    RepeatedShortCalls,
+    /// Drawn at random, so that somebody listens to it; by no rule about the call.
+    Sample,
+}
+
+/// What the rules go by.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub thresholds: FlagThresholds,
+    /// In which business hours are read that have no time zone of their own.
+    pub zone: TimeZone,
 }
 
 impl Rule {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::ShortCall,
         Self::LongCall,
         Self::SilentRecording,
@@ -35,11 +50,14 @@ impl Rule {
         Self::RecordingOverdue,
         Self::CallOverdue,
         Self::Contradiction,
+        Self::OutOfHours,
+        Self::RepeatedShortCalls,
+        Self::Sample,
     ];
 
     /// The names of all.
     #[must_use]
-    pub fn names() -> [&'static str; 9] {
+    pub fn names() -> [&'static str; 12] {
         Self::ALL.map(Self::as_str)
     }
 
@@ -55,7 +73,16 @@ impl Rule {
             Self::RecordingOverdue => "recording_overdue",
             Self::CallOverdue => "call_overdue",
             Self::Contradiction => "contradiction",
+            Self::OutOfHours => "out_of_hours",
+            Self::RepeatedShortCalls => "repeated_short_calls",
+            Self::Sample => "sample",
         }
+    }
+
+    /// True for rules that look at one call by itself.
+    #[must_use]
+    pub fn is_about_one_call(self) -> bool {
+        !matches!(self, Self::RepeatedShortCalls | Self::Sample)
     }
 
     /// True for rules about something that is lacking: they end by themselves when it comes.
@@ -75,9 +102,10 @@ pub struct Finding {
     pub threshold: Option<String>,
 }
 
-/// Everything that is odd about a call at a moment.
+/// Everything that is odd about a call at a moment, looked at by itself.
 #[must_use]
-pub fn evaluate(facts: &Facts, thresholds: &FlagThresholds, policies: &PolicySet, now: Timestamp) -> Vec<Finding> {
+pub fn evaluate(facts: &Facts, rules: &Rules, policies: &PolicySet, now: Timestamp) -> Vec<Finding> {
+    let Rules { thresholds, zone } = rules;
     let found = [
         short_call(facts, thresholds),
         long_call(facts, thresholds),
@@ -88,6 +116,7 @@ pub fn evaluate(facts: &Facts, thresholds: &FlagThresholds, policies: &PolicySet
         recording_overdue(facts, thresholds, now),
         call_overdue(facts, thresholds, now),
         contradiction(facts, thresholds, policies),
+        out_of_hours(facts, &thresholds.business_hours, zone),
     ];
     found.into_iter().flatten().collect()
 }

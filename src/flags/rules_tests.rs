@@ -7,14 +7,17 @@ use crate::journal::{Body, Entry, Kind};
 
 const NOW: &str = "2026-03-09T06:00:00Z";
 
-fn thresholds() -> FlagThresholds {
-    FlagThresholds {
+fn rules_of_tests() -> Rules {
+    let thresholds = FlagThresholds {
         short_call_seconds: 20,
         long_call_seconds: 3600,
         call_overdue: Duration::from_secs(4 * 3600),
         recording_overdue: Duration::from_secs(3600),
         duration_tolerance_seconds: 5,
-    }
+        repeated_short_calls: crate::config::RepeatedShortCalls { count: 0, within: Duration::from_secs(3600) },
+        business_hours: crate::config::BusinessHours::default(),
+    };
+    Rules { thresholds, zone: TimeZone::UTC }
 }
 
 /// Facts from events that were all received at one time.
@@ -39,7 +42,7 @@ fn facts(received: &str, events: &[Json]) -> Facts {
 }
 
 fn found(facts: &Facts, now: &str) -> Vec<(&'static str, String)> {
-    let findings = evaluate(facts, &thresholds(), &PolicySet::built_in(), now.parse().unwrap());
+    let findings = evaluate(facts, &rules_of_tests(), &PolicySet::built_in(), now.parse().unwrap());
     findings.into_iter().map(|finding| (finding.rule.as_str(), finding.reason)).collect()
 }
 

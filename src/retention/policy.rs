@@ -113,6 +113,12 @@ impl PolicySet {
         Self::of(files, "the journal", None)
     }
 
+    /// The agent groups of `groups.toml`, each with its members as they are written there.
+    #[must_use]
+    pub fn agent_groups(&self) -> &std::collections::BTreeMap<String, Vec<String>> {
+        &self.groups.agent_groups
+    }
+
     /// Names and texts of the files that it was read from.
     #[must_use]
     pub fn files(&self) -> &[(String, String)] {

@@ -61,3 +61,4 @@ pub use matching::matching;
 pub use number::Fragment;
 pub use parse::parse;
 pub use searcher::{Found, Page, Searcher, Totals};
+pub use values::point_in_time as moment;

@@ -30,6 +30,7 @@ const FIELDS: &[&str] = &[
     "duration",
     "started",
     "flag",
+    "flag_state",
     "recording",
     "waba",
     "channel",
@@ -204,6 +205,7 @@ impl Parser<'_> {
             "channel" => Match::Channel(known(field, value, values::CHANNELS)?),
             "duration" => values::durations(value.trim())?,
             "started" => values::dates(value.trim(), tz)?,
+            "flag_state" => Match::Flag { rule: None, state: Some(known("flag state", value, values::FLAG_STATES)?) },
             // FIELDS has no other.
             _ => Match::Flag { rule: Some(value.trim().to_owned()), state: None },
         })
@@ -339,6 +341,7 @@ fn example(field: &str) -> &'static str {
         "duration" => "duration:>60 or duration:10..20",
         "started" => "started:2026-03-01..2026-03-09",
         "flag" => "flag:short_call",
+        "flag_state" => "flag_state:open",
         _ => "status:ended",
     }
 }

@@ -113,6 +113,14 @@ pub(super) fn date_range(from: Option<i64>, until: Option<i64>) -> Result<Match,
     Ok(Match::Started { from, until })
 }
 
+/// Microseconds UTC at which a date or a time begins, or, as the end of a range, after which it is over.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn point_in_time(text: &str, is_end: bool, tz: &TimeZone) -> Result<i64, String> {
+    moment(text, if is_end { End::To } else { End::From }, tz)
+}
+
 /// Microseconds UTC at which `text` begins, or, for [`End::To`], after which it is over: a day or
 /// a month includes all of itself, a point in time itself.
 pub(super) fn moment(text: &str, end: End, tz: &TimeZone) -> Result<i64, String> {

@@ -4,7 +4,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{NAMED, Run, STEP, VerifyError, kept};
 use crate::app::App;
-use crate::calls::{Columns, Facts, FoldError, RecordingRow, StoredCall};
+use crate::calls::{Columns, Facts, FlagRow, FoldError, RecordingRow, StoredCall};
 use crate::db::Error as DbError;
 use crate::journal::Record;
 
@@ -46,6 +46,9 @@ impl Run<'_> {
         for (call_seq, source) in self.app.calls.recordings_of_nobody(NAMED).await? {
             self.damage(format!("recordings row of call number {call_seq}, {source}"), "it belongs to no call");
         }
+        for (call_seq, rule) in self.app.calls.flags_of_nobody(NAMED).await? {
+            self.damage(format!("flags row of call number {call_seq}, {rule}"), "it belongs to no call");
+        }
         Ok(())
     }
 }
@@ -67,6 +70,13 @@ async fn check_columns(app: &App, size: u64, followed: u64, row: &Columns) -> Re
     let stored = match app.calls.recording_rows(row.first_seq).await {
         Err(error) if error.is_damage() => {
             flaws.push((what.clone(), format!("its recordings can't be read: {error}")));
+            None
+        }
+        other => Some(other?),
+    };
+    let flags = match app.calls.flags_of(row.first_seq).await {
+        Err(error) if error.is_damage() => {
+            flaws.push((what.clone(), format!("its flags can't be read: {error}")));
             None
         }
         other => Some(other?),
@@ -98,12 +108,18 @@ async fn check_columns(app: &App, size: u64, followed: u64, row: &Columns) -> Re
         let why = format!("its row does not say what the journal says: {}", differing(row, &expected));
         flaws.push((what.clone(), why));
     }
-    if stored.is_some_and(|stored| RecordingRow::all_of(&facts) != stored) {
-        // It was read after its call: what is journaled in between shows as a newer state.
+    let others = [
+        (stored.is_some_and(|stored| RecordingRow::all_of(&facts) != stored), "recordings"),
+        (flags.is_some_and(|flags| FlagRow::all_of(&facts, &row.subject) != flags), "flags"),
+    ];
+    let differ: Vec<&str> = others.into_iter().filter(|(differ, _)| *differ).map(|(_, which)| which).collect();
+    if !differ.is_empty() {
+        // They were read after their call: what is journaled in between shows as a newer state.
         let now = app.calls.stored(row.first_seq, 1).await?;
         let now = now.first().and_then(|now| now.columns.as_ref().ok());
         if !now.is_some_and(|now| now.first_seq == row.first_seq && now.last_seq > row.last_seq) {
-            flaws.push((what.clone(), "its recordings do not say what the journal says".into()));
+            let why = |which| format!("its {which} do not say what the journal says");
+            flaws.extend(differ.into_iter().map(|which| (what.clone(), why(which))));
         }
     }
     flaws.extend(kept::flaw(app, &facts, followed).await?.map(|why| (what, why)));

@@ -36,6 +36,7 @@ permissions! {
     RetryRecordings => RetryRecordings,
     PlaceHolds => PlaceHolds,
     Dispose => Dispose,
+    ReviewFlags => ReviewFlags,
     ReadMetrics => ReadMetrics,
 }
 

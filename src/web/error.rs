@@ -9,8 +9,10 @@ use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::access::OutOfReach;
+use crate::app::BulkError;
 use crate::archiver::ArchiveError;
 use crate::db::Error as DbError;
+use crate::flags::ReviewError;
 use crate::intake::{IntakeError, SpoolError};
 use crate::journal::AppendError;
 use crate::objects::StoreError;
@@ -201,6 +203,35 @@ impl From<IntakeError> for Error {
             ),
         }
     }
+}
+
+impl From<ReviewError> for Error {
+    fn from(error: ReviewError) -> Self {
+        match error {
+            ReviewError::NoSuchCall => Self::NotFound("There is no call of this id.".into()),
+            ReviewError::OwnCall => Self::Forbidden("This is your own call: somebody else has to review it."),
+            ReviewError::NotNow(why) => Self::Conflict(in_a_sentence(&why)),
+            ReviewError::TooLong { .. } => Self::BadRequest(in_a_sentence(&error.to_string())),
+            ReviewError::Db(error) => error.into(),
+            ReviewError::Append(error) => error.into(),
+            ReviewError::Json(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<BulkError> for Error {
+    fn from(error: BulkError) -> Self {
+        match error {
+            BulkError::TooMany { .. } => Self::Conflict(in_a_sentence(&error.to_string())),
+            BulkError::Search(error) => error.into(),
+            BulkError::Review(error) => error.into(),
+        }
+    }
+}
+
+fn in_a_sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }
 
 impl From<QueryError> for Error {

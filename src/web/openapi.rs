@@ -22,6 +22,7 @@ use super::WebState;
     tags(
         (name = "webhooks", description = "Where DoubleTick posts its events"),
         (name = "calls", description = "Search, one call, its recording"),
+        (name = "reviews", description = "Flags, and what was said of them"),
         (name = "journal", description = "Every fact, in order"),
         (name = "system", description = "Health and metrics"),
     ),

@@ -34,6 +34,10 @@ fn table() -> BTreeMap<&'static str, (For, u16)> {
         ("GET /api/v1/calls/{call_id}/recording", (For::Readers, 200)),
         ("GET /api/v1/calls/{call_id}/waveform", (For::Readers, 200)),
         ("POST /api/v1/calls/{call_id}/recording/retry", (For::Officers, 409)),
+        // Told apart from a request that can't be read by who may ask.
+        ("POST /api/v1/calls/{call_id}/flags/{rule}/review", (For::Officers, 400)),
+        ("GET /api/v1/reviews", (For::Readers, 200)),
+        ("POST /api/v1/reviews", (For::Officers, 400)),
         ("GET /api/v1/live", (For::Readers, 200)),
         ("GET /api/v1/stats", (For::Readers, 200)),
         ("GET /api/v1/journal", (For::JournalReaders, 200)),

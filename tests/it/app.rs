@@ -264,7 +264,7 @@ impl TestApp {
 
     /// A session cookie of whoever holds a token.
     pub async fn cookie(&self, name: &str, role: callvault::access::Role) -> String {
-        let identity = Identity { name: name.to_owned(), role };
+        let identity = Identity { name: name.to_owned(), role, agent: None };
         format!("callvault_session={}", self.parts.access.open_session(&identity).await.unwrap())
     }
 

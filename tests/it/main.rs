@@ -41,7 +41,10 @@ mod raw;
 mod recording_failures;
 mod recordings;
 mod replica;
+mod reviews;
+mod rules;
 mod samples;
+mod samples_of_weeks;
 #[cfg(feature = "failpoints")]
 mod scenario;
 mod search;

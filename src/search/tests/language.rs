@@ -64,6 +64,7 @@ fn queries_are_read() {
         ("duration:>60", "duration=Some(61)..=None"),
         ("duration:10..20", "duration=Some(10)..=Some(20)"),
         ("flag:short_call", "flag=Some(\"short_call\")/None"),
+        ("flag_state:In_Review", "flag=None/Some(\"in_review\")"),
         ("agent:asha", "agent=asha*"),
         ("agent:\"Asha Rao\"", "agent=asha_rao"),
         ("customer:O'Brien-Smith", "customer=obrien_smith*"),
@@ -233,6 +234,7 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "शर्मा",
         "९",
         "flag:",
+        "flag_state:bogus",
         "\u{a0}",
     ])
 }

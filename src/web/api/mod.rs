@@ -6,6 +6,7 @@ mod live;
 mod params;
 mod recording;
 mod retention;
+mod reviews;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -13,11 +14,13 @@ use super::WebState;
 
 pub(super) use calls::{SearchAnswer, find};
 pub(super) use params::SearchParams;
+pub(super) use reviews::{ReviewItem, Reviews, find as find_reviews};
 
 pub(super) fn router() -> OpenApiRouter<WebState> {
     OpenApiRouter::new()
         .merge(calls::router())
         .merge(recording::router())
+        .merge(reviews::router())
         .merge(live::router())
         .merge(journal::router())
         .merge(retention::router())

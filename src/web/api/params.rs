@@ -81,7 +81,7 @@ fn yes_or_no(name: &str, value: &str) -> Result<bool> {
     value.parse().map_err(|_| Error::BadRequest(format!("{name}: give true or false.")))
 }
 
-fn limit(value: &str) -> Result<usize> {
+pub(super) fn limit(value: &str) -> Result<usize> {
     let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.ok_or_else(|| Error::BadRequest(format!("limit: give a number from 1 to {MAX_LIMIT}.")))
 }
@@ -94,14 +94,24 @@ impl FromRequestParts<WebState> for SearchParams {
     }
 }
 
+impl SearchParams {
+    /// Only the filters: for what is done with all that are found.
+    pub(in crate::web) fn only_filters(self) -> Result<Filters> {
+        if self.page.cursor.is_some() || !self.page.facets.is_empty() {
+            return Err(Error::BadRequest("This is for all calls that are found: leave cursor and facets out.".into()));
+        }
+        Ok(self.filters)
+    }
+}
+
 /// Which calls; a repeated filter means any of its values.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "the description of what SearchParams reads by hand")]
 pub(super) struct FilterDoc {
     /// Free text over names, numbers and ids, and the query language: `agent:`, `customer:`, `number:`, `direction:`,
-    /// `status:`, `duration:>60`, `duration:10..20`, `started:2026-03-01..2026-03-09`, `flag:`, `recording:`, `waba:`,
-    /// `AND OR NOT`, quotes, brackets.
+    /// `status:`, `duration:>60`, `duration:10..20`, `started:2026-03-01..2026-03-09`, `flag:`, `flag_state:`,
+    /// `recording:`, `waba:`, `AND OR NOT`, quotes, brackets.
     q: Option<String>,
     agent: Option<Vec<String>>,
     customer: Option<Vec<String>>,
@@ -116,7 +126,7 @@ pub(super) struct FilterDoc {
     waba_number: Option<Vec<String>>,
     /// A flag's rule, such as `short_call`.
     flag: Option<Vec<String>>,
-    /// `open` or `resolved`; together with `flag`, of that flag.
+    /// `open`, `in_review`, `cleared`, `escalated` or `resolved`; together with `flag`, of that flag.
     flag_state: Option<Vec<String>>,
     /// `none`, `pending`, `archived`, `failed`, `missing` or `destroyed`.
     recording: Option<Vec<String>>,

@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::evidence::{RecordingCard, cards};
-use super::format::{Stamp, grouped, length, phone, segment, sentence};
+use super::flags::{Flag, flags};
+use super::format::{Stamp, grouped, length, phone, segment};
 use super::rows::{Terms, customer_number};
 use super::shell::{PageMay, Shell, html, shown};
 use super::timeline::{Moment, moment};
@@ -39,6 +40,8 @@ struct CallPage {
     zone: String,
     facts: Vec<Fact>,
     flags: Vec<Flag>,
+    /// There are flags to review, and it is the reader's own call.
+    own_call: bool,
     holds: Vec<String>,
     recordings: Vec<RecordingCard>,
     can_retry: bool,
@@ -60,12 +63,6 @@ enum Value {
     /// Something to be copied as it is.
     Code(String),
     Time(Stamp),
-}
-
-struct Flag {
-    name: String,
-    reason: String,
-    open: bool,
 }
 
 pub(super) async fn call(
@@ -91,6 +88,9 @@ async fn page(
             Some("The recording will be fetched again. Reload this page in a moment to see what came of it.")
         }
         Some("asked=nothing") => Some("There was nothing to fetch again."),
+        Some("reviewed=in_review") => Some("The flag is marked as being looked into."),
+        Some("reviewed=cleared") => Some("The flag is cleared."),
+        Some("reviewed=escalated") => Some("The flag is escalated."),
         _ => None,
     };
     Ok(html(StatusCode::OK, &page))
@@ -115,7 +115,7 @@ pub(super) async fn retry(
     shown(may.who(), asked.await)
 }
 
-fn no_such_call() -> Error {
+pub(super) fn no_such_call() -> Error {
     Error::NotFound(
         "There is no call of this id. It may be mistyped; the search finds calls by a part of a name or number.".into(),
     )
@@ -131,6 +131,7 @@ impl CallPage {
     fn new(call: &Call, records: &[Record], identity: &Identity, terms: &Terms<'_>) -> Self {
         let heading = heading(call, terms);
         let id = segment(&call.call_id);
+        let (flags, own_call) = flags(call, identity, terms);
         let hidden = records.len().saturating_sub(MOST_MOMENTS);
         Self {
             shell: Shell::new(&heading, Some(identity.into()), "call"),
@@ -144,7 +145,8 @@ impl CallPage {
             length: call.duration_seconds.map(length),
             zone: terms.tz.iana_name().unwrap_or("UTC").to_owned(),
             facts: facts(call, terms),
-            flags: flags(call),
+            flags,
+            own_call,
             holds: call.holds.clone(),
             recordings: cards(call, terms),
             can_retry: identity.role.may(Permission::RetryRecordings)
@@ -166,16 +168,6 @@ fn heading(call: &Call, terms: &Terms<'_>) -> String {
     let name = call.customer.name.clone().filter(|name| !name.trim().is_empty());
     let number = || customer_number(call).map(|number| phone(number, terms.region));
     name.or_else(number).unwrap_or_else(|| "Unknown customer".into())
-}
-
-fn flags(call: &Call) -> Vec<Flag> {
-    let mut flags: Vec<Flag> = call
-        .flags
-        .iter()
-        .map(|flag| Flag { name: words::rule(&flag.rule), reason: sentence(&flag.reason), open: flag.state == "open" })
-        .collect();
-    flags.sort_by_key(|flag| !flag.open);
-    flags
 }
 
 /// Everything that is known, without what is not.
@@ -214,7 +206,7 @@ mod tests {
     use crate::access::Role;
 
     fn page(call: &Call, role: Role) -> String {
-        let identity = Identity { name: "leela".into(), role };
+        let identity = Identity { name: "leela".into(), role, agent: None };
         let terms = Terms { tz: &jiff::tz::TimeZone::UTC, region: "IN" };
         CallPage::new(call, &[], &identity, &terms).render().unwrap()
     }

@@ -70,7 +70,7 @@ pub(super) fn selects(query: &Query, agents: &[String], region: &str) -> Vec<Sel
     let mut names: Vec<(String, String)> =
         agents.iter().take(MOST_AGENTS).map(|agent| (agent.clone(), shortened(&phone(agent, region), 60))).collect();
     names.sort_by_key(|(_, label)| (label.starts_with('+'), label.to_lowercase()));
-    let mut rules = vec![(ANY_FLAG.to_owned(), "Any open flag".to_owned())];
+    let mut rules = vec![(ANY_FLAG.to_owned(), "Any flag".to_owned())];
     rules.extend(Rule::ALL.map(|rule| (rule.as_str().to_owned(), words::rule(rule.as_str()))));
     vec![
         Select { name: "agent", label: "Agent", any: "Any agent", choices: choices(query, "agent", names) },
@@ -87,7 +87,13 @@ pub(super) fn selects(query: &Query, agents: &[String], region: &str) -> Vec<Sel
             any: "Any state",
             choices: words("recording", &words::RECORDINGS),
         },
-        Select { name: "flag", label: "Open flag", any: "With or without", choices: choices(query, "flag", rules) },
+        Select { name: "flag", label: "Flag", any: "With or without", choices: choices(query, "flag", rules) },
+        Select {
+            name: "flag_state",
+            label: "Flag is",
+            any: "Still open",
+            choices: words("flag_state", &words::FLAG_STATES),
+        },
     ]
 }
 

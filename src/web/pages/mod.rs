@@ -8,8 +8,10 @@ mod assets;
 mod call;
 mod evidence;
 mod facets;
+mod flags;
 mod format;
 mod query;
+mod reviews;
 mod rows;
 mod search;
 mod shell;
@@ -29,6 +31,8 @@ pub(super) fn router() -> Router<WebState> {
         .route("/", get(search::search))
         .route("/calls/{call_id}", get(call::call))
         .route("/calls/{call_id}/retry", post(call::retry))
+        .route("/calls/{call_id}/flags/{rule}/review", post(flags::take))
+        .route("/reviews", get(reviews::reviews))
         .route("/sign-in", get(sign_in::form).post(sign_in::with_token))
         .route("/sign-in/{code}", get(sign_in::by_link))
         .route("/sign-out", post(sign_in::out))

@@ -65,7 +65,7 @@ fn long_call(calls: &[Call]) -> u64 {
 fn row(call: &Call, long: u64, terms: &Terms<'_>) -> Row {
     let id = segment(&call.call_id);
     let archived = call.recording.state == RecordingState::Archived;
-    let mut flags: Vec<FlagBadge> = call.flags.iter().filter(|flag| flag.state == "open").map(flag_badge).collect();
+    let mut flags: Vec<FlagBadge> = call.flags.iter().filter(|flag| is_unsettled(flag)).map(flag_badge).collect();
     let more_flags = flags.len().saturating_sub(MAX_FLAGS);
     flags.truncate(MAX_FLAGS);
     let name = shortened(call.customer.name.as_deref().unwrap_or_default(), MAX_NAME);
@@ -95,6 +95,11 @@ fn row(call: &Call, long: u64, terms: &Terms<'_>) -> Row {
         kept: call.recording.retain_until.map(|until| Stamp::new(until, terms.tz)),
         call_id: call.call_id.clone(),
     }
+}
+
+/// Somebody still has to look at it, or to act.
+fn is_unsettled(flag: &crate::calls::FlagView) -> bool {
+    !matches!(flag.state.as_str(), "cleared" | "resolved")
 }
 
 fn flag_badge(flag: &crate::calls::FlagView) -> FlagBadge {

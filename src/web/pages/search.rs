@@ -18,7 +18,8 @@ use crate::web::auth::ReadCalls;
 use crate::web::error::{Error, Result};
 
 /// What the form shows itself; anything else in the address it carries along unseen.
-const SHOWN: [&str; 8] = ["q", "started_from", "started_to", "agent", "direction", "status", "recording", "flag"];
+const SHOWN: [&str; 9] =
+    ["q", "started_from", "started_to", "agent", "direction", "status", "recording", "flag", "flag_state"];
 
 #[derive(Template)]
 #[template(path = "search.html")]

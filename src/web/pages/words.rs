@@ -18,6 +18,8 @@ const fn badge(tone: &'static str, word: &'static str) -> Badge {
 /// The values of the selects, in the order in which they are offered.
 pub(super) const DIRECTIONS: [&str; 2] = ["incoming", "outgoing"];
 pub(super) const STATUSES: [&str; 6] = ["initiated", "in_progress", "ended", "missed", "rejected", "failed"];
+/// Of flags, where they stand.
+pub(super) const FLAG_STATES: [&str; 5] = ["open", "in_review", "escalated", "cleared", "resolved"];
 pub(super) const RECORDINGS: [&str; 6] = ["archived", "pending", "failed", "missing", "none", "destroyed"];
 
 pub(super) fn status(status: &str) -> Badge {
@@ -99,6 +101,9 @@ pub(super) fn rule(rule: &str) -> String {
         "recording_overdue" => "Recording overdue",
         "call_overdue" => "Never ended",
         "contradiction" => "Contradiction",
+        "out_of_hours" => "Out of hours",
+        "repeated_short_calls" => "Repeated short calls",
+        "sample" => "Sample",
         other => return super::format::capitalised(&other.replace('_', " ")),
     }
     .to_owned()
@@ -110,6 +115,18 @@ pub(super) fn review(state: ReviewState) -> &'static str {
         ReviewState::InReview => "being looked into",
         ReviewState::Cleared => "cleared",
         ReviewState::Escalated => "escalated",
+    }
+}
+
+/// Where a flag stands.
+pub(super) fn flag_state(state: &str) -> Badge {
+    match state {
+        "open" => badge("flag", "Open"),
+        "in_review" => badge("info", "In review"),
+        "cleared" => badge("good", "Cleared"),
+        "escalated" => badge("bad", "Escalated"),
+        "resolved" => badge("plain", "Resolved"),
+        _ => badge("plain", "Unknown"),
     }
 }
 
@@ -137,7 +154,7 @@ pub(super) fn filter_value(parameter: &str, value: &str) -> String {
         "channel" if lower == "pstn" => "Phone".into(),
         "channel" if lower == "whatsapp" => "WhatsApp".into(),
         "on_hold" => if lower == "true" { "Yes" } else { "No" }.into(),
-        "flag_state" => super::format::capitalised(&lower.replace('_', " ")),
+        "flag_state" if FLAG_STATES.contains(&lower.as_str()) => flag_state(&lower).word.into(),
         "min_duration" | "max_duration" => lower.parse().map_or_else(|_| value.to_owned(), super::format::length),
         _ => value.to_owned(),
     }
@@ -166,7 +183,7 @@ pub(super) fn filter_name(parameter: &str) -> &str {
         "status" => "Status",
         "channel" => "Channel",
         "waba_number" => "Business number",
-        "flag" => "Open flag",
+        "flag" => "Flag",
         "flag_state" => "Flag state",
         "recording" => "Recording",
         "started_from" => "From",
@@ -199,6 +216,8 @@ mod tests {
             ("status", "bogus", "bogus"),
             ("recording", "pending", "On its way"),
             ("flag", "any", "Any"),
+            ("flag_state", "IN_REVIEW", "In review"),
+            ("flag_state", "bogus", "bogus"),
             ("flag", "a_new_rule", "A new rule"),
             ("min_duration", "90", "1:30"),
             ("min_duration", "x", "x"),

@@ -64,10 +64,10 @@ async fn make(settings: &[(&str, &str)]) -> TempDir {
     app.post(&ended_after("call_short", 1)).await;
     app.call_in("call_gone", "failed").await;
     let access = &app.parts().access;
-    access.create_token("kept", Role::Officer, "cli").await.unwrap();
+    access.create_token_for("kept", Role::Officer, Some("919833344556"), "cli").await.unwrap();
     access.create_token("gone", Role::Auditor, "cli").await.unwrap();
     access.revoke_token("gone", "it left", "cli").await.unwrap();
-    access.open_session(&Identity { name: "kept".into(), role: Role::Officer }).await.unwrap();
+    access.open_session(&Identity { name: "kept".into(), role: Role::Officer, agent: None }).await.unwrap();
     access.make_sign_in_code("kept").await.unwrap();
     let custody = app.custody();
     let hold = |name: &str| NewHold { name: name.into(), calls: vec!["call_one".into()], ..all_said() };

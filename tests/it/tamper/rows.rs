@@ -41,7 +41,7 @@ fn names(table: &str, row: &BTreeMap<String, String>) -> Vec<String> {
         }
         "journal_head" => vec!["journal head".into(), "journal_head".into()],
         "calls" => vec![format!("call {}", of("call_id")), format!("first_seq {}", of("first_seq")), of("subject")],
-        "recordings" => vec![format!("call {}", of("call_id")), of("call_seq")],
+        "recordings" | "flags" => vec![format!("call {}", of("call_id")), of("call_seq")],
         "recording_work" => vec![of("call_seq")],
         "cursors" => vec![format!("cursor {}", of("name")), "nobody keeps such a cursor".into()],
         "tokens" => vec![format!("token {}", of("name"))],
