@@ -14,10 +14,12 @@ use crate::clock::Clock;
 use crate::config::{Config, StorageKind};
 use crate::db::{Db, Error as DbError, Result as DbResult};
 use crate::export;
+use crate::fixity::{self, Fixity};
 use crate::flags::Rule;
 use crate::health::Health;
 use crate::intake::call_key;
 use crate::journal::{Journal, Projection, Record};
+use crate::nodes::Node;
 use crate::objects::{self, ObjectStore};
 use crate::retention::{Policies, PolicyError, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
@@ -188,6 +190,31 @@ impl App {
     #[must_use]
     pub fn export_source(&self) -> export::Source {
         export::Source { calls: self.reading.calls.clone(), search: self.search.clone(), context: self.query_context() }
+    }
+
+    /// What reads stored objects again.
+    ///
+    /// # Errors
+    /// The file with this node's name can't be read or written.
+    pub fn fixity(&self) -> std::io::Result<Fixity> {
+        Ok(Fixity::new(fixity::Parts {
+            node: self.node()?,
+            db: self.db.clone(),
+            journal: self.journal.clone(),
+            calls: self.calls.clone(),
+            store: Arc::clone(&self.store),
+            clock: self.clock.clone(),
+            health: self.health.clone(),
+            settings: self.config.fixity.clone(),
+        }))
+    }
+
+    /// This process among those that share the database.
+    ///
+    /// # Errors
+    /// The file with this node's name can't be read or written.
+    pub fn node(&self) -> std::io::Result<Node> {
+        Node::of(&self.config.data_dir, self.db.clone())
     }
 
     /// The address under which people reach the archive, without a slash at its end.

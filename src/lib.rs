@@ -25,6 +25,7 @@ pub mod archiver;
 pub mod phone;
 pub mod search;
 pub mod custody;
+pub mod fixity;
 pub mod export;
 
 pub mod access;

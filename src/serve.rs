@@ -17,11 +17,11 @@ use crate::archiver::{Analyser, Archive, ArchiveError, Gate, SecondLook, Spool, 
 use crate::config::ConfigError;
 use crate::db::{Error as DbError, Growth, Sight};
 use crate::fault;
+use crate::fixity::Fixity;
 use crate::flags::Evaluator;
 use crate::health::{Health, supervise};
 use crate::intake::{Intake, WebhookSpool};
 use crate::lock::{DataDirLock, LockError};
-use crate::nodes::Node;
 use crate::objects::StoreError;
 use crate::search::Follower;
 use crate::telemetry;
@@ -124,6 +124,7 @@ struct Workers {
     /// Only where the store keeps versions.
     second_look: Option<Arc<SecondLook>>,
     evaluator: Arc<Evaluator>,
+    fixity: Arc<Fixity>,
     follower: Arc<Follower>,
 }
 
@@ -134,7 +135,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
     app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
     // Should the database go away in a moment, whoever has a token goes on.
     app.access.learn().await;
-    let node = Node::of(&app.config.data_dir, app.db.clone())?;
+    let node = app.node()?;
     let archive = Arc::new(Archive {
         db: app.db.clone(),
         journal: app.journal.clone(),
@@ -163,6 +164,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
             health: app.health.clone(),
             node,
         }),
+        fixity: Arc::new(app.fixity()?),
         follower: Arc::new(Follower {
             journal: app.reading.journal.clone(),
             calls: app.reading.calls.clone(),
@@ -174,7 +176,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
 
 impl Workers {
     fn start(self, app: &App, crew: &Crew) {
-        let Self { archiver, analyser, second_look, evaluator, follower } = self;
+        let Self { archiver, analyser, second_look, evaluator, fixity, follower } = self;
         if app.config.roles.archiver {
             crew.add("archiver", move |stop| Arc::clone(&archiver).run(stop));
             crew.add("analyser", move |stop| Arc::clone(&analyser).run(stop));
@@ -182,6 +184,7 @@ impl Workers {
                 crew.add("second look", move |stop| Arc::clone(&look).run(stop));
             }
             crew.add("flagger", move |stop| Arc::clone(&evaluator).run(stop));
+            crew.add("fixity", move |stop| Arc::clone(&fixity).run(stop));
         }
         if app.config.roles.web {
             crew.add("indexer", move |stop| Arc::clone(&follower).run(stop));

@@ -4,7 +4,9 @@
 mod calls;
 mod demo;
 mod doctor;
+mod fixity;
 mod import;
+mod jobs;
 mod serve;
 mod terminal;
 mod token;
@@ -77,6 +79,9 @@ enum Command {
     Reindex,
     /// Check journal, projection, index and every stored object.
     Verify,
+    /// Read stored objects again and compare them with their receipts.
+    #[command(subcommand)]
+    Fixity(fixity::Command),
     /// Write a whole search as CSV or JSON lines.
     Export(calls::ExportArgs),
 }
@@ -158,6 +163,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Import { file } => import::import(config()?, &file).await,
         Command::Reindex => serve::reindex(open(config()?).await?).await,
         Command::Verify => verify::verify(&open(config()?).await?).await,
+        Command::Fixity(command) => fixity::fixity(config()?, command).await,
         Command::Export(args) => calls::export(&open(config()?).await?, args).await,
     }
 }

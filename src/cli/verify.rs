@@ -4,9 +4,10 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Found, Outcome, say};
+use super::{Found, Outcome, jobs, say};
 use crate::app::App;
-use crate::verify::{Damage, Progress};
+use crate::nodes::Taken;
+use crate::verify::{Damage, JOB, Progress};
 
 /// Shows how far the check is.
 struct Shown {
@@ -41,6 +42,28 @@ impl Progress for Shown {
 }
 
 pub(super) async fn verify(app: &App) -> Outcome {
+    // A database that is too damaged for a lease has to be checked all the same.
+    let lock = match app.node()?.job(JOB).await {
+        Ok(Taken::Here(lock)) => Some(lock),
+        Ok(Taken::Elsewhere { by }) => {
+            jobs::leave(JOB, &by);
+            return Ok(Found::Nothing);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "another process may be checking at the same time");
+            None
+        }
+    };
+    let outcome = check(app).await;
+    if let Some(lock) = lock
+        && let Err(error) = lock.release().await
+    {
+        tracing::warn!(%error, "the job could not be given up; it ends by itself");
+    }
+    outcome
+}
+
+async fn check(app: &App) -> Outcome {
     let bar = std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{msg:<14} {wide_bar} {pos}/{len} {eta}");
         ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
@@ -102,6 +103,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     }
     if !replica.is_empty() && !is_postgres(url) {
         return invalid("database.replica_url", "only PostgreSQL has replicas: name the primary in database.url");
+    }
+    if config.fixity.every < Duration::from_secs(3600) {
+        return invalid("fixity.every", "at least 1h is needed: every object is read each time");
     }
     config.storage.check()?;
     config.bootstrap.parse().map(drop)

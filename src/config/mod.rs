@@ -37,6 +37,7 @@ pub struct Config {
     pub recordings: Recordings,
     pub flags: FlagThresholds,
     pub retention: Retention,
+    pub fixity: Fixity,
     pub spool: Spool,
     pub bootstrap: Bootstrap,
     /// What this node does; from the command line, since all nodes share the file.
@@ -87,6 +88,16 @@ pub struct FlagThresholds {
 #[serde(deny_unknown_fields)]
 pub struct Retention {
     pub policies: String,
+}
+
+/// How stored objects are read again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fixity {
+    #[serde(with = "humantime_text")]
+    pub every: Duration,
+    /// 0: no limit.
+    pub max_bytes_per_second: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

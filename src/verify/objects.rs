@@ -1,6 +1,5 @@
 //! Every stored object against its receipt, and every object in the store against the journal.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -8,18 +7,8 @@ use jiff::Timestamp;
 
 use super::{Run, STEP, VerifyError};
 use crate::calls::Facts;
-use crate::objects::{Examined, Listed, ObjectStore, StoreError};
-
-/// What a receipt promises of one object.
-struct Promise {
-    call_id: String,
-    key: String,
-    version: Option<String>,
-    sha256: String,
-    size: Option<u64>,
-    retain_until: Timestamp,
-    held: bool,
-}
+use crate::fixity::{Fault, MISSING, Promise, Sound, promises, read_back};
+use crate::objects::{Listed, ObjectStore, StoreError};
 
 /// Objects that are read at the same time for each core: while one waits for the disk, another is hashed.
 const EACH_CORE: usize = 2;
@@ -45,12 +34,15 @@ impl Run<'_> {
             while let Some(checked) = checks.next().await {
                 let (promise, outcome) = checked.map_err(std::io::Error::from)?;
                 match outcome {
-                    Ok((bytes, flaws)) => {
+                    Ok(sound) => {
                         self.report.objects += 1;
-                        self.report.object_bytes += bytes;
-                        for why in flaws {
+                        self.report.object_bytes += sound.size;
+                        for why in sound.lock.map(|lock| lock.why).into_iter().chain(sound.hold).chain(sound.others) {
                             self.damage(format!("object {} of call {}", promise.key, promise.call_id), why);
                         }
+                    }
+                    Err(Fault::Missing) => {
+                        self.damage(format!("object {} of call {}", promise.key, promise.call_id), MISSING);
                     }
                     Err(Fault::Damage(why)) => {
                         self.damage(format!("object {} of call {}", promise.key, promise.call_id), why);
@@ -130,89 +122,8 @@ fn knows(facts: &Facts, listed: &Listed) -> Known {
     }
 }
 
-fn promises(facts: &Facts) -> Vec<Promise> {
-    let receipts = facts.recordings.values().filter_map(|recording| recording.receipt.as_ref());
-    let (mut seen, held) = (BTreeSet::new(), !facts.call().holds.is_empty());
-    let mut promises = Vec::new();
-    for (.., receipt) in receipts {
-        if !seen.insert(receipt.object_key.clone()) {
-            continue;
-        }
-        let promise = |key: &str, version: &Option<String>, sha256: &str, size| Promise {
-            call_id: facts.call_id.clone(),
-            key: key.to_owned(),
-            version: version.clone(),
-            sha256: sha256.to_owned(),
-            size,
-            retain_until: receipt.retain_until,
-            held,
-        };
-        promises.push(promise(&receipt.object_key, &receipt.version, &receipt.sha256, Some(receipt.size_bytes)));
-        promises.push(promise(&receipt.vcon_key, &receipt.vcon_version, &receipt.vcon_sha256, None));
-        for (key, version) in &facts.duplicates {
-            let version = Some(version.clone());
-            if *key == receipt.object_key {
-                promises.push(promise(key, &version, &receipt.sha256, Some(receipt.size_bytes)));
-            } else if *key == receipt.vcon_key {
-                promises.push(promise(key, &version, &receipt.vcon_sha256, None));
-            }
-        }
-    }
-    promises
-}
-
-/// The number of bytes that were right, and how they are kept badly.
-type Kept = (u64, Vec<String>);
-
-/// Why an object was not found as it was promised.
-enum Fault {
-    Damage(String),
-    /// The store does not answer, which says nothing about the object.
-    Away(StoreError),
-}
-
-impl From<&str> for Fault {
-    fn from(why: &str) -> Self {
-        Self::Damage(why.to_owned())
-    }
-}
-
 /// Reads one object back; what is wrong where its bytes are not right.
-async fn check(store: Arc<dyn ObjectStore>, promise: Promise, now: Timestamp) -> (Promise, Result<Kept, Fault>) {
+async fn check(store: Arc<dyn ObjectStore>, promise: Promise, now: Timestamp) -> (Promise, Result<Sound, Fault>) {
     let outcome = read_back(store.as_ref(), &promise, now).await;
     (promise, outcome)
-}
-
-async fn read_back(store: &dyn ObjectStore, promise: &Promise, now: Timestamp) -> Result<Kept, Fault> {
-    let examined = match store.examine(&promise.key, promise.version.as_deref()).await {
-        Ok(examined) => examined,
-        Err(error) => return Err(unreadable(store, promise, error).await),
-    };
-    let Examined { info, sha256, flaws } = examined.ok_or("it is missing from the store")?;
-    if sha256 != promise.sha256 {
-        return Err(Fault::Damage(format!("its SHA-256 is {sha256}, the receipt says {}", promise.sha256)));
-    }
-    if promise.size.is_some_and(|size| size != info.size) {
-        return Err(Fault::Damage(format!("it has {} bytes, not those of the receipt", info.size)));
-    }
-    if let Some(flaw) = store.lock_flaw(info.retain_until, promise.retain_until, now) {
-        return Err(Fault::Damage(flaw));
-    }
-    if store.locks() && info.legal_hold != promise.held {
-        return Err("its legal hold is not the journal's".into());
-    }
-    Ok((info.size, flaws))
-}
-
-/// One object that can't be read is damage; a store that is away is not, and would make damage of everything.
-async fn unreadable(store: &dyn ObjectStore, promise: &Promise, error: StoreError) -> Fault {
-    if store.is_remote()
-        && let Err(away) = store.list(&promise.key).await
-    {
-        return Fault::Away(away);
-    }
-    Fault::Damage(match error {
-        StoreError::Io(error) => format!("it can't be read: {error}"),
-        other => other.to_string(),
-    })
 }

@@ -17,6 +17,7 @@ mod disk_full;
 mod events;
 mod export;
 mod fake_doubletick;
+mod fixity;
 mod flags;
 mod hostile;
 mod http;

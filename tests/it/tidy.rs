@@ -17,6 +17,7 @@ const SQL_ALLOWED: &[&str] = &[
     "archiver/retry.rs",
     "archiver/analyse.rs",
     "flags/evaluator.rs",
+    "fixity/ledger.rs",
 ];
 
 fn root() -> PathBuf {

@@ -1,0 +1,15 @@
+-- When each object was last read again. It follows the receipts in the journal; only the times are its own, and where they
+-- are lost every object is as old as its receipt.
+create table fixity (
+    -- The entry that made the object known, and which of the objects that it names.
+    seq bigint not null,
+    part bigint not null,
+    object text not null,
+    version text,
+    looked_at bigint not null,
+    -- What was wrong then.
+    why text,
+    primary key (seq, part)
+);
+create index fixity_due on fixity (looked_at, seq, part) where why is null;
+create index fixity_failed on fixity (seq, part) where why is not null;
