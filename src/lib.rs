@@ -26,6 +26,7 @@ pub mod phone;
 pub mod search;
 pub mod custody;
 pub mod fixity;
+pub mod delivery;
 pub mod export;
 
 pub mod access;
@@ -34,6 +35,8 @@ pub mod web;
 
 pub mod lock;
 pub mod verify;
+pub mod jobs;
+pub mod schedule;
 pub mod serve;
 pub mod demo;
 pub mod cli;

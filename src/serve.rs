@@ -23,6 +23,7 @@ use crate::health::{Health, supervise};
 use crate::intake::{Intake, WebhookSpool};
 use crate::lock::{DataDirLock, LockError};
 use crate::objects::StoreError;
+use crate::schedule::{Plan, Scheduler};
 use crate::search::Follower;
 use crate::telemetry;
 use crate::web::{self, WebState};
@@ -125,6 +126,7 @@ struct Workers {
     second_look: Option<Arc<SecondLook>>,
     evaluator: Arc<Evaluator>,
     fixity: Arc<Fixity>,
+    scheduler: Arc<Scheduler>,
     follower: Arc<Follower>,
 }
 
@@ -165,6 +167,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
             node,
         }),
         fixity: Arc::new(app.fixity()?),
+        scheduler: Arc::new(Scheduler::new(Arc::clone(app), Plan::of(&app.config)?, app.node()?)),
         follower: Arc::new(Follower {
             journal: app.reading.journal.clone(),
             calls: app.reading.calls.clone(),
@@ -176,7 +179,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
 
 impl Workers {
     fn start(self, app: &App, crew: &Crew) {
-        let Self { archiver, analyser, second_look, evaluator, fixity, follower } = self;
+        let Self { archiver, analyser, second_look, evaluator, fixity, scheduler, follower } = self;
         if app.config.roles.archiver {
             crew.add("archiver", move |stop| Arc::clone(&archiver).run(stop));
             crew.add("analyser", move |stop| Arc::clone(&analyser).run(stop));
@@ -185,6 +188,7 @@ impl Workers {
             }
             crew.add("flagger", move |stop| Arc::clone(&evaluator).run(stop));
             crew.add("fixity", move |stop| Arc::clone(&fixity).run(stop));
+            crew.add("scheduler", move |stop| Arc::clone(&scheduler).run(stop));
         }
         if app.config.roles.web {
             crew.add("indexer", move |stop| Arc::clone(&follower).run(stop));

@@ -110,6 +110,10 @@ fn describe() {
         "For how long the stored object was not read again that was not for longest; 0 where there is none."
     );
     describe_gauge!("callvault_fixity_every_seconds", "How often every stored object is to be read again.");
+    describe_counter!("callvault_schedule_runs_total", "Runs of the schedule that this node did, by name and outcome.");
+    describe_gauge!("callvault_schedule_failing", "1 while a run of the schedule needs attention, or failed.");
+    describe_gauge!("callvault_schedule_late_seconds", "For how long a run of the schedule has been due.");
+    describe_gauge!("callvault_schedule_took_seconds", "How long a run of the schedule took the last time.");
     describe_gauge!("callvault_degraded", "1 while a part is not well; /readyz says why.");
     describe_gauge!("callvault_journal_entries", "Size of the journal.");
     describe_gauge!("callvault_journal_waiting", "Appends that wait for the writer.");

@@ -6,10 +6,12 @@ use std::time::Duration;
 use clap::Subcommand;
 use indicatif::ProgressBar;
 
+use super::deliver::Deliver;
 use super::serve::shutdown_on_signal;
 use super::{Found, Outcome, jobs, open, say};
 use crate::config::Config;
 use crate::fixity::{Failure, JOB, Pace, stopped_with};
+use crate::jobs::{NAMED, fixity_report};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -21,6 +23,8 @@ pub(super) enum Command {
         /// What is read on average at most, over fixity.max_bytes_per_second; 0: as fast as it goes.
         #[arg(long, value_name = "N")]
         max_bytes_per_second: Option<u64>,
+        #[command(flatten)]
+        deliver: Deliver,
     },
     /// When the objects were last read, and which failed; ends with 1 where one did.
     Status {
@@ -32,12 +36,12 @@ pub(super) enum Command {
 
 pub(super) async fn fixity(config: Config, command: Command) -> Outcome {
     match command {
-        Command::Run { all, max_bytes_per_second } => run(config, all, max_bytes_per_second).await,
+        Command::Run { all, max_bytes_per_second, deliver } => run(config, all, max_bytes_per_second, deliver).await,
         Command::Status { json } => status(config, json).await,
     }
 }
 
-async fn run(config: Config, all: bool, max_bytes_per_second: Option<u64>) -> Outcome {
+async fn run(config: Config, all: bool, max_bytes_per_second: Option<u64>, deliver: Deliver) -> Outcome {
     let app = open(config).await?;
     let fixity = app.fixity()?;
     let Some(lock) = jobs::take(fixity.node(), JOB).await? else {
@@ -47,7 +51,11 @@ async fn run(config: Config, all: bool, max_bytes_per_second: Option<u64>) -> Ou
     let stop = shutdown_on_signal()?;
     let mut pace = Pace::new(max_bytes_per_second.unwrap_or(app.config.fixity.max_bytes_per_second));
     let bar = std::io::stderr().is_terminal().then(ProgressBar::new_spinner);
+    let mut failures = Vec::new();
     let mut told = |failure: &Failure| {
+        if failures.len() < NAMED {
+            failures.push(failure.clone());
+        }
         let line = line(failure);
         match &bar {
             Some(bar) => bar.suspend(|| drop(say(&line))),
@@ -79,6 +87,7 @@ async fn run(config: Config, all: bool, max_bytes_per_second: Option<u64>) -> Ou
     if !done {
         anyhow::bail!("stopped before the end; run it again, it goes on where it was");
     }
+    deliver.deliver(&app, &fixity_report(&tally, &failures, app.clock.now())?).await?;
     found(tally.failed)
 }
 

@@ -2,6 +2,7 @@
 //! 2 usage.
 
 mod calls;
+mod deliver;
 mod demo;
 mod doctor;
 mod fixity;
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{self, Config, Flags, Roles};
+use crate::schedule::Plan;
 use crate::search::QueryError;
 use crate::telemetry;
 
@@ -78,7 +80,7 @@ enum Command {
     /// Rebuild the search index.
     Reindex,
     /// Check journal, projection, index and every stored object.
-    Verify,
+    Verify(deliver::Deliver),
     /// Read stored objects again and compare them with their receipts.
     #[command(subcommand)]
     Fixity(fixity::Command),
@@ -150,7 +152,12 @@ fn in_one_sentence(error: &anyhow::Error) -> String {
 async fn run(cli: Cli) -> Outcome {
     let flags = Flags { config: cli.config, listen: cli.listen, data_dir: cli.data_dir };
     // The demo reads no configuration: it must run the same everywhere.
-    let config = || config::load(&flags, std::env::vars());
+    let config = || -> anyhow::Result<Config> {
+        let config = config::load(&flags, std::env::vars())?;
+        // Whoever made a mistake there hears of it at once, not when it is due.
+        Plan::of(&config)?;
+        Ok(config)
+    };
     match cli.command {
         Command::Serve { only } => serve::serve(Config { roles: only.unwrap_or_default(), ..config()? }).await,
         Command::Migrate => serve::migrate(config()?).await,
@@ -162,7 +169,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Recording(command) => calls::recording(&open(config()?).await?, command).await,
         Command::Import { file } => import::import(config()?, &file).await,
         Command::Reindex => serve::reindex(open(config()?).await?).await,
-        Command::Verify => verify::verify(&open(config()?).await?).await,
+        Command::Verify(deliver) => verify::verify(&open(config()?).await?, deliver).await,
         Command::Fixity(command) => fixity::fixity(config()?, command).await,
         Command::Export(args) => calls::export(&open(config()?).await?, args).await,
     }

@@ -4,14 +4,18 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::deliver::Deliver;
 use super::{Found, Outcome, jobs, say};
 use crate::app::App;
+use crate::jobs::{NAMED, verify_report};
 use crate::nodes::Taken;
 use crate::verify::{Damage, JOB, Progress};
 
 /// Shows how far the check is.
 struct Shown {
     bar: Option<ProgressBar>,
+    /// Of what was damaged, as much as a report names.
+    damaged: Vec<Damage>,
 }
 
 impl Progress for Shown {
@@ -33,6 +37,9 @@ impl Progress for Shown {
     }
 
     fn damage(&mut self, damage: &Damage) {
+        if self.damaged.len() < NAMED {
+            self.damaged.push(damage.clone());
+        }
         let line = format!("DAMAGED  {}: {}", damage.what, damage.why);
         match &self.bar {
             Some(bar) => bar.suspend(|| drop(say(&line))),
@@ -41,7 +48,7 @@ impl Progress for Shown {
     }
 }
 
-pub(super) async fn verify(app: &App) -> Outcome {
+pub(super) async fn verify(app: &App, deliver: Deliver) -> Outcome {
     // A database that is too damaged for a lease has to be checked all the same.
     let lock = match app.node()?.job(JOB).await {
         Ok(Taken::Here(lock)) => Some(lock),
@@ -54,7 +61,7 @@ pub(super) async fn verify(app: &App) -> Outcome {
             None
         }
     };
-    let outcome = check(app).await;
+    let outcome = check(app, deliver).await;
     if let Some(lock) = lock
         && let Err(error) = lock.release().await
     {
@@ -63,19 +70,20 @@ pub(super) async fn verify(app: &App) -> Outcome {
     outcome
 }
 
-async fn check(app: &App) -> Outcome {
+async fn check(app: &App, deliver: Deliver) -> Outcome {
     let bar = std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{msg:<14} {wide_bar} {pos}/{len} {eta}");
         ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     });
-    let mut shown = Shown { bar };
+    let mut shown = Shown { bar, damaged: Vec::new() };
     let report = crate::verify::verify(app, &mut shown).await?;
-    if let Some(bar) = shown.bar {
+    if let Some(bar) = &shown.bar {
         bar.finish_and_clear();
     }
     if let Err(error) = app.leave_word(report.damages) {
         tracing::warn!(%error, "no word of this check can be left in the data directory; the metrics will not show it");
     }
+    deliver.deliver(app, &verify_report(&report, &shown.damaged, app.clock.now())?).await?;
     let found = if report.damages == 0 { "no damage".to_owned() } else { format!("{} DAMAGED", report.damages) };
     say(format!(
         "{} journal entries, {} calls, {} objects ({} bytes): {found}",

@@ -235,7 +235,7 @@ impl Fixity {
     async fn mended(&self, item: Item, bytes: u64) -> Result<(), FixityError> {
         let key = call_key_of(&item);
         let at = super::from_micros(item.looked_at);
-        let facts = self.calls.facts_of(&[key.clone()]).await?.facts;
+        let facts = self.calls.facts_of(std::slice::from_ref(&key)).await?.facts;
         let record = CheckedRecord {
             objects: 1,
             bytes,

@@ -1,5 +1,6 @@
 //! Every stored object against its receipt, and every object in the store against the journal.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -7,8 +8,10 @@ use jiff::Timestamp;
 
 use super::{Run, STEP, VerifyError};
 use crate::calls::Facts;
+use crate::delivery::{DeliveredRecord, ReportRecord};
 use crate::fixity::{Fault, MISSING, Promise, Sound, promises, read_back};
-use crate::objects::{Listed, ObjectStore, StoreError};
+use crate::journal::{Filter, Kind};
+use crate::objects::{Listed, ObjectKey, ObjectStore, StoreError};
 
 /// Objects that are read at the same time for each core: while one waits for the disk, another is hashed.
 const EACH_CORE: usize = 2;
@@ -52,11 +55,53 @@ impl Run<'_> {
                 self.progress.advance(1);
             }
         }
-        self.strangers().await
+        let reports = self.reports().await?;
+        self.strangers(&reports).await
+    }
+
+    /// Every report in the store against the entry that says so; the versions that are known, and the keys at which one was
+    /// about to be stored.
+    async fn reports(&mut self) -> Result<Reports, VerifyError> {
+        let mut known = Reports::default();
+        for kind in [Kind::ReportMade, Kind::ReportDelivered] {
+            let (mut from, filter) = (0, Filter { kind: Some(kind), ..Filter::default() });
+            loop {
+                let records = match self.app.journal.read(from, STEP, &filter).await {
+                    // Said already when the journal was read.
+                    Err(error) if error.is_damage() => break,
+                    other => other?,
+                };
+                let Some(last) = records.last() else { break };
+                from = last.entry.seq + 1;
+                for body in records.iter().filter_map(|record| record.body.as_ref()) {
+                    if let Some(promise) = known.take(kind, &body.bytes) {
+                        self.report_object(&promise).await?;
+                    }
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    async fn report_object(&mut self, promise: &Promise) -> Result<(), VerifyError> {
+        let what = || format!("object {}", promise.key);
+        match read_back(self.app.store.as_ref(), promise, self.app.clock.now()).await {
+            Ok(sound) => {
+                self.report.objects += 1;
+                self.report.object_bytes += sound.size;
+                for why in sound.lock.map(|lock| lock.why).into_iter().chain(sound.hold).chain(sound.others) {
+                    self.damage(what(), why);
+                }
+            }
+            Err(Fault::Missing) => self.damage(what(), MISSING),
+            Err(Fault::Damage(why)) => self.damage(what(), why),
+            Err(Fault::Away(error)) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Objects that no intent ever named, and versions that no receipt names.
-    async fn strangers(&mut self) -> Result<(), VerifyError> {
+    async fn strangers(&mut self, reports: &Reports) -> Result<(), VerifyError> {
         let mut objects = self.app.store.list("").await?;
         while let Some(listed) = objects.next().await {
             let listed = match listed {
@@ -72,6 +117,13 @@ impl Run<'_> {
                     continue;
                 }
             };
+            if listed.key.starts_with(ObjectKey::REPORTS) {
+                if !reports.know(&listed) {
+                    let what = format!("object {} version {}", listed.key, listed.version.unwrap_or_default());
+                    self.damage(what.trim_end_matches(" version "), "no journal entry knows of it");
+                }
+                continue;
+            }
             let folder = listed.key.rsplit('/').nth(1).unwrap_or_default().to_owned();
             let owner = self.app.calls.facts_of(&[folder]).await?;
             if !owner.skipped.is_empty() {
@@ -87,6 +139,41 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The reports that the journal says are in the store.
+#[derive(Default)]
+struct Reports {
+    versions: BTreeSet<(String, Option<String>)>,
+    /// A crash between storing a report and saying so leaves one there: no damage.
+    intended: BTreeSet<String>,
+}
+
+impl Reports {
+    /// Takes in what an entry says of a report; what it promises of an object.
+    fn take(&mut self, kind: Kind, body: &[u8]) -> Option<Promise> {
+        if kind == Kind::ReportMade {
+            self.intended.extend(serde_json::from_slice::<ReportRecord>(body).ok()?.object_key);
+            return None;
+        }
+        let delivered: DeliveredRecord = serde_json::from_slice(body).ok()?;
+        let object = delivered.object?;
+        self.versions.insert((object.key.clone(), object.version.clone()));
+        Some(Promise {
+            call_id: String::new(),
+            key: object.key,
+            version: object.version,
+            sha256: delivered.sha256,
+            size: Some(object.size_bytes),
+            retain_until: object.retain_until,
+            held: false,
+        })
+    }
+
+    fn know(&self, listed: &Listed) -> bool {
+        self.versions.contains(&(listed.key.clone(), listed.version.clone()))
+            || (self.intended.contains(&listed.key) && !self.versions.iter().any(|(key, _)| *key == listed.key))
     }
 }
 

@@ -13,6 +13,7 @@ mod clock;
 mod crash;
 mod db;
 mod db_doctor;
+mod delivery;
 mod disk_full;
 mod events;
 mod export;
@@ -43,6 +44,7 @@ mod replica;
 mod samples;
 #[cfg(feature = "failpoints")]
 mod scenario;
+mod schedule;
 mod search;
 mod search_index;
 mod servers;

@@ -18,6 +18,7 @@ const SQL_ALLOWED: &[&str] = &[
     "archiver/analyse.rs",
     "flags/evaluator.rs",
     "fixity/ledger.rs",
+    "schedule/ledger.rs",
 ];
 
 fn root() -> PathBuf {

@@ -13,3 +13,16 @@ create table fixity (
 );
 create index fixity_due on fixity (looked_at, seq, part) where why is null;
 create index fixity_failed on fixity (seq, part) where why is not null;
+
+-- How far each run of the configuration's schedule is.
+create table schedule (
+    name text primary key,
+    cron text not null,
+    -- What was due until then is done.
+    done_until bigint not null,
+    began_at bigint,
+    ended_at bigint,
+    -- What the last one that ended came to: fine, attention or failed.
+    outcome text,
+    why text
+);
