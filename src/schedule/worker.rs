@@ -52,10 +52,9 @@ impl Scheduler {
             return cancel.cancelled().await;
         }
         for entry in &self.plan.entries {
-            for outcome in Outcome::ALL {
-                let (name, outcome) = (entry.name.clone(), outcome.as_str());
-                metrics::counter!("callvault_schedule_runs_total", "schedule" => name, "outcome" => outcome)
-                    .increment(0);
+            for of in Outcome::ALL.map(Outcome::as_str) {
+                let name = entry.name.clone();
+                metrics::counter!("callvault_schedule_runs_total", "schedule" => name, "outcome" => of).increment(0);
             }
         }
         tokio::join!(self.tell(&cancel), async {
