@@ -1,6 +1,6 @@
 //! When each object was last read again: a table that follows the receipts in the journal.
 
-use super::FixityError;
+use super::{FixityError, Promise};
 use crate::calls::records::{ArchiveReceipt, DuplicateRecord};
 use crate::db::ColumnType::{Int, Text};
 use crate::db::{Arg, Db, Result, Row, Rows};
@@ -14,7 +14,7 @@ const STEP: u64 = 500;
 
 const INTO: &str = "insert into fixity (seq, part, object, version, looked_at, why)";
 // Whoever else follows at this moment takes in the same.
-const KEEP: &str = "on conflict (seq, part) do nothing";
+const TAKE_IN: &str = "on conflict (seq, part) do update set object = excluded.object, version = excluded.version";
 const REPLACE: &str = "on conflict (seq, part) do update set looked_at = excluded.looked_at, why = excluded.why";
 const TYPES: &[crate::db::ColumnType] = &[Int, Int, Text, Text, Int, Text];
 
@@ -31,6 +31,13 @@ pub struct Item {
     pub looked_at: i64,
     /// What was wrong then, in words.
     pub why: Option<String>,
+}
+
+impl Item {
+    /// Whether a promise is about it.
+    pub fn is(&self, promise: &Promise) -> bool {
+        promise.key == self.object && promise.version == self.version
+    }
 }
 
 /// Where a walk over the table is: what it met last.
@@ -71,11 +78,67 @@ impl Ledger {
                 let records = self.journal.read(from, STEP, &filter).await?;
                 let Some(last) = records.last() else { break };
                 let items = records.iter().flat_map(items_of).collect();
-                self.write(items, KEEP).await?;
+                self.write(items, TAKE_IN).await?;
                 self.journal.set_cursor(cursor, last.entry.seq + 1).await?;
             }
         }
         Ok(())
+    }
+
+    /// Has every receipt taken in once more, so that no row is lacking and none names another object.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn begin_anew(&self) -> Result<()> {
+        for (cursor, _) in FOLLOWED {
+            self.journal.set_cursor(cursor, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Objects that were taken in and whose rows are lacking, or name another, in words, with what the
+    /// entry names; about `limit` at most.
+    ///
+    /// # Errors
+    /// The database, or an entry that does not read back.
+    pub async fn lacking(&self, limit: usize) -> Result<Vec<(Item, &'static str)>> {
+        let mut found = Vec::new();
+        for (cursor, kind) in FOLLOWED {
+            let (mut from, until) = (0, self.journal.cursor(cursor).await?);
+            while from < until && found.len() < limit {
+                let filter = Filter { kind: Some(kind), ..Filter::default() };
+                let records = self.journal.read(from, STEP, &filter).await?;
+                let Some(last) = records.last() else { break };
+                let seqs: Vec<Arg> = records.iter().map(|one| Arg::Int(one.entry.seq.cast_signed())).collect();
+                from = last.entry.seq + 1;
+                let head = "select seq, part, object, version, looked_at, why from fixity where seq";
+                let rows: Vec<Item> = self.db.fetch_in(head, &seqs).await?.iter().map(item).collect::<Result<_>>()?;
+                let taken_in = records.iter().filter(|one| one.entry.seq < until).flat_map(items_of);
+                for expected in taken_in {
+                    match rows.iter().find(|row| (row.seq, row.part) == (expected.seq, expected.part)) {
+                        None => found.push((expected, "it is not among the objects that are read again")),
+                        Some(row) if (&row.object, &row.version) != (&expected.object, &expected.version) => {
+                            found.push((expected, "another object is read again in its place"));
+                        }
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Rows that follow from no entry, by number and part; at most `limit`.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn strays(&self, limit: i64) -> Result<Vec<(i64, i64)>> {
+        let sql = "select f.seq, f.part from fixity f left join journal j on j.seq = f.seq
+            where j.seq is null or f.part < 0 or f.part > 1
+               or (j.kind = 'recording.duplicated' and f.part > 0)
+               or j.kind not in ('recording.archived', 'recording.duplicated') limit $1";
+        let rows = self.db.fetch_all(sql, &[limit.into()]).await?;
+        rows.iter().map(|row| Ok((row.int("seq")?, row.int("part")?))).collect()
     }
 
     /// Objects that were fine when they were last read, at `until` or before: oldest first, after a place.
@@ -155,6 +218,20 @@ impl Ledger {
         self.write(items, REPLACE).await
     }
 
+    /// Puts a row that does not read back in order again, from its entry; one without an entry is forgotten.
+    ///
+    /// # Errors
+    /// Database or journal.
+    pub async fn restore(&self, damaged: &Item) -> Result<()> {
+        self.forget(damaged).await?;
+        let record = self.journal.entry(damaged.seq.cast_unsigned()).await?;
+        let mut items = record.iter().flat_map(items_of);
+        match items.find(|item| item.part == damaged.part) {
+            Some(item) => self.write(vec![item], TAKE_IN).await,
+            None => Ok(()),
+        }
+    }
+
     /// Forgets an object of which nothing is promised any more.
     ///
     /// # Errors
@@ -202,13 +279,10 @@ fn items_of(record: &Record) -> Vec<Item> {
         .unwrap_or_default()
 }
 
+/// A row as it is stored. One whose texts do not read back names no object, and holds nobody up.
 fn item(row: &Row) -> Result<Item> {
-    Ok(Item {
-        seq: row.int("seq")?,
-        part: row.int("part")?,
-        object: row.text("object")?,
-        version: row.opt_text("version")?,
-        looked_at: row.int("looked_at")?,
-        why: row.opt_text("why")?,
-    })
+    let (seq, part, looked_at) = (row.int("seq")?, row.int("part")?, row.int("looked_at")?);
+    let texts = || Ok::<_, crate::db::Error>((row.text("object")?, row.opt_text("version")?, row.opt_text("why")?));
+    let (object, version, why) = texts().unwrap_or_default();
+    Ok(Item { seq, part, object, version, looked_at, why })
 }

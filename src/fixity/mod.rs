@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::calls::Calls;
+use crate::calls::{Calls, Facts};
 use crate::clock::{AHEAD, Clock, from_micros};
 use crate::config;
 use crate::db::{Db, Error as DbError};
@@ -219,6 +219,33 @@ pub async fn watch(db: Db, journal: Journal, now: Timestamp) -> Result<Watch, Fi
     let ledger = Ledger { db, journal };
     let oldest = ledger.oldest_at().await?.map(|at| now.duration_since(from_micros(at)));
     Ok(Watch { failing: ledger.failing().await?, oldest: oldest.unwrap_or_default().max(SignedDuration::ZERO) })
+}
+
+/// Rows that do not follow from the journal, for verification: what they are about, and why.
+///
+/// # Errors
+/// The database, or an entry that does not read back.
+pub async fn flaws(db: Db, journal: Journal, calls: &Calls) -> Result<Vec<(String, String)>, DbError> {
+    // Where all are lacking, naming some is enough.
+    const LOOKED_INTO: usize = 1000;
+    const MEND: &str = "run callvault fixity run --all";
+    let ledger = Ledger { db, journal };
+    let mut flaws = Vec::new();
+    for (item, why) in ledger.lacking(LOOKED_INTO).await? {
+        // Of what is promised no more the row is forgotten.
+        let readable = calls.facts_of(&[round::call_key_of(&item)]).await?;
+        let promised = |facts: &Arc<Facts>| promises(facts).iter().any(|one| item.is(one));
+        if readable.facts.iter().any(promised) {
+            flaws.push((
+                format!("object {} in fixity row {}, {}", item.object, item.seq, item.part),
+                format!("{why}: {MEND}"),
+            ));
+        }
+    }
+    for (seq, part) in ledger.strays(NAMED).await? {
+        flaws.push((format!("fixity row {seq}, {part}"), "no journal entry knows of it".to_owned()));
+    }
+    Ok(flaws)
 }
 
 fn micros(time: Duration) -> i64 {

@@ -221,6 +221,37 @@ async fn a_second_run_leaves_and_one_that_was_stopped_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_lacking_or_make_no_sense_are_found_and_made_anew() {
+    let mut app = archive(2, &[]).await;
+    ended_with(&app.cli(&["fixity", "status"]).await, 0);
+    assert_eq!(app.terminate().await.code(), Some(0));
+    for (damage, rows) in [
+        ("delete from fixity where part = 0", 2),
+        ("update fixity set object = object || 'x' where part = 1", 2),
+        ("update fixity set version = coalesce(version, '') || 'x'", 4),
+        ("update fixity set object = ''", 4),
+    ] {
+        let mut raw_db = raw(&app).await;
+        assert_eq!(raw_db.run(damage).await, rows, "{damage}");
+        raw_db.close().await;
+        let said = ended_with(&app.cli(&["verify"]).await, 1);
+        assert_eq!(said.matches("run callvault fixity run --all").count() as u64, rows, "{said}");
+        let said = ended_with(&app.cli(&run(true)).await, 0);
+        assert!(said.starts_with("4 objects"), "{damage}: {said}");
+        ended_with(&app.cli(&["verify"]).await, 0);
+    }
+    let mut raw_db = raw(&app).await;
+    raw_db.run("insert into fixity (seq, part, object, looked_at) values (0, 0, 'x', 0)").await;
+    raw_db.close().await;
+    assert!(ended_with(&app.cli(&["verify"]).await, 1).contains("fixity row 0, 0: no journal entry knows of it"));
+    // Nothing is promised of it.
+    assert!(ended_with(&app.cli(&run(false)).await, 0).starts_with("0 objects"));
+    ended_with(&app.cli(&["verify"]).await, 0);
+    app.serve().await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_reads_again_what_is_due() {
     let app = TestApp::start().await;
     app.post(&ended("call_1", &app.sender.audio("/1.mp3", &recording(1)))).await;

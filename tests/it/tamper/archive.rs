@@ -46,7 +46,12 @@ impl Verdict {
 }
 
 async fn make(settings: &[(&str, &str)]) -> TempDir {
-    let mut app = TestApp::with(&[settings, &[("recordings.retry_base", "\"10m\"")]].concat()).await;
+    let own = [
+        ("recordings.retry_base", "\"10m\""),
+        ("schedule.yearly.cron", "\"0 6 1 1 *\""),
+        ("schedule.yearly.job", "\"fixity\""),
+    ];
+    let mut app = TestApp::with(&[settings, &own].concat()).await;
     app.sender.audio("/one.mp3", &recording(1));
     app.sender.audio("/two.mp3", SPEECH);
     app.sender.audio("/three.mp3", &recording(3));
@@ -68,6 +73,9 @@ async fn make(settings: &[(&str, &str)]) -> TempDir {
     access.open_session(&Identity { name: "kept".into(), role: Role::Officer }).await.unwrap();
     access.make_sign_in_code("kept").await.unwrap();
     app.settle().await;
+    let rows = "select seq from fixity union all select done_until from schedule";
+    let taken_in = async || app.parts().db.fetch_all(rows, &[]).await.unwrap().len();
+    eventually("objects and schedule have their rows", || async { (taken_in().await == 7).then_some(()) }).await;
     // What is still to come, and so has work in progress.
     app.post(&ended("call_late", &app.sender.url("/late.mp3"))).await;
     app.call_when("call_late", "it was tried once", |call| call["recording"]["attempts"] == 1).await;
