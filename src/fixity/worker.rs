@@ -10,7 +10,7 @@ use crate::nodes::{JobLock, Taken};
 
 /// How often it is looked whether something is due.
 const POLL: Duration = Duration::from_secs(5);
-const BACK_OFF: Duration = Duration::from_secs(30);
+const BACK_OFF: Duration = Duration::from_secs(5);
 /// After so long the job is given up for a moment: a command, or another node, may be waiting for it.
 const TURN: Duration = Duration::from_secs(120);
 /// The part of the archive's health that is this work's.
@@ -22,7 +22,12 @@ impl Fixity {
         let (mut pace, mut round) = (Pace::new(self.settings.max_bytes_per_second), None);
         while !cancel.is_cancelled() {
             let pause = match self.look(&mut round, &mut pace, &cancel).await {
-                Ok(()) => POLL,
+                Ok(failing) => {
+                    if failing == 0 {
+                        self.health.clear(PART);
+                    }
+                    POLL
+                }
                 Err(error) => {
                     tracing::warn!(%error, "stored objects can't be read again at the moment; trying again");
                     self.health.report(PART, "stored objects can't be read again at the moment: see the log");
@@ -36,22 +41,23 @@ impl Fixity {
         }
     }
 
+    /// Goes on with what is due; how many objects fail.
     async fn look(
         &self,
         round: &mut Option<Round>,
         pace: &mut Pace,
         cancel: &CancellationToken,
-    ) -> Result<(), FixityError> {
+    ) -> Result<u64, FixityError> {
         self.follow().await?;
-        self.say_how_it_is().await?;
+        let failing = self.say_what_fails().await?;
         if round.is_none() && !self.is_something_due().await? {
-            return Ok(());
+            return Ok(failing);
         }
-        let Taken::Here(lock) = self.node.job(JOB).await? else { return Ok(()) };
+        let Taken::Here(lock) = self.node.job(JOB).await? else { return Ok(failing) };
         let walked = self.go_on(round, pace, cancel, &lock).await;
         lock.release().await?;
         walked?;
-        self.say_how_it_is().await
+        self.say_what_fails().await
     }
 
     async fn go_on(
@@ -76,15 +82,13 @@ impl Fixity {
         Ok(due || !self.ledger.failed(super::ledger::Place::START, again.failed_until(), 1).await?.is_empty())
     }
 
-    async fn say_how_it_is(&self) -> Result<(), FixityError> {
-        match self.ledger.failing().await? {
-            0 => self.health.clear(PART),
-            failing => {
-                let why = format!("{failing} stored objects are not what they were: run callvault fixity status");
-                self.health.report(PART, why);
-            }
+    async fn say_what_fails(&self) -> Result<u64, FixityError> {
+        let failing = self.ledger.failing().await?;
+        if failing > 0 {
+            let why = format!("{failing} stored objects are not what they were: run callvault fixity status");
+            self.health.report(PART, why);
         }
-        Ok(())
+        Ok(failing)
     }
 }
 
