@@ -90,8 +90,15 @@ async fn what_was_missed_runs_once() {
     app.jump(5);
     app.serve_again().await;
     delivered(&app, 1).await;
+    let done_until = eventually("the run has ended", || async {
+        let sql = "select done_until from schedule where ended_at is not null";
+        app.parts().db.fetch_optional(sql, &[]).await.unwrap().map(|row| row.int("done_until").unwrap())
+    })
+    .await;
+    let last: Timestamp = "2026-03-14T06:00:00Z".parse().unwrap();
+    assert!(done_until > last.as_microsecond(), "one for all five days");
     app.jump(1);
-    assert_eq!(delivered(&app, 2).await.len(), 2, "one for the five, one for the day after");
+    assert_eq!(delivered(&app, 2).await.len(), 2, "and one for the day after");
     app.finish().await;
 }
 
@@ -131,35 +138,38 @@ async fn made(app: &App) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_nodes_one_runs_what_is_due_and_the_other_takes_over() {
     let (dir, sender) = (tempfile::tempdir().unwrap(), FakeDoubleTick::start().await);
-    let folder = tempfile::tempdir().unwrap();
-    let out = format!("{:?}", folder.path());
-    let file = write_config(dir.path(), &sender, &daily("\"fixity\"", &[("schedule.daily.out", &out)]));
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let file = write_config(dir.path(), &sender, &daily("\"fixity\"", &[]));
     let hours = Arc::new(AtomicI64::new(0));
-    let start = async || {
+    // Each has a folder of its own.
+    let start = async |node: usize| {
         let hours = Arc::clone(&hours);
         let noon: Timestamp = "2026-03-09T12:00:00Z".parse().unwrap();
         let clock = Clock::from_fn(move || noon + SignedDuration::from_hours(hours.load(Ordering::Relaxed)));
-        let app = Arc::new(App::open(load(&file, ""), clock).await.unwrap());
+        let mut config = load(&file, "");
+        config.schedule.get_mut("daily").unwrap().out = folders[node].path().to_owned();
+        let app = Arc::new(App::open(config, clock).await.unwrap());
         let scheduler = Scheduler::new(Arc::clone(&app), Plan::of(&app.config).unwrap(), app.node().unwrap());
         let stop = CancellationToken::new();
         let running = tokio::spawn(Arc::new(scheduler).run(stop.clone()));
         (app, stop, running)
     };
-    let (app, first_stop, first) = start().await;
+    let (app, first_stop, first) = start(0).await;
     is_scheduled(&app.db).await;
-    let (other, second_stop, second) = start().await;
+    let (other, second_stop, second) = start(1).await;
     for day in 1..=3 {
         hours.fetch_add(24, Ordering::Relaxed);
         eventually("the day's report is there", || async { (made(&app).await >= day).then_some(()) }).await;
     }
-    assert_eq!(made(&app).await, 3);
+    assert_eq!((made(&app).await, names(folders[1].path()).len()), (3, 0), "the other leaves it to the first");
     first_stop.cancel();
     first.await.unwrap();
     hours.fetch_add(24, Ordering::Relaxed);
     eventually("the other makes it", || async { (made(&other).await >= 4).then_some(()) }).await;
     second_stop.cancel();
     second.await.unwrap();
-    assert_eq!((made(&other).await, names(folder.path()).len()), (4, 4), "each day once");
+    assert_eq!(made(&other).await, 4, "each day once");
+    assert_eq!(folders.each_ref().map(|folder| names(folder.path()).len()), [3, 1]);
     app.db.close().await;
     other.db.close().await;
     pair::remove(dir.path());
