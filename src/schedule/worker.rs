@@ -120,10 +120,8 @@ impl Scheduler {
             if next.is_none_or(|due| due > now) {
                 continue;
             }
-            if !self.run_once(entry, now, stop).await? {
-                return Ok(());
-            }
-            done_until = now;
+            let Some(noted) = self.run_once(entry, now, stop).await? else { return Ok(()) };
+            done_until = noted;
             next = entry.times.after(done_until);
         }
         Ok(())
@@ -135,21 +133,22 @@ impl Scheduler {
         Ok(now)
     }
 
-    /// Does a run that is due; false where it was stopped, so that it is due again.
-    async fn run_once(&self, entry: &Entry, began: Timestamp, stop: &CancellationToken) -> Result<bool> {
+    /// Does a run that is due, and gives until when everything is done then; `None` where it was stopped, so that it is due
+    /// again.
+    async fn run_once(&self, entry: &Entry, began: Timestamp, stop: &CancellationToken) -> Result<Option<Timestamp>> {
         let _place = match self.places.get(entry.job.name()) {
             Some(place) => Some(place.lock().await),
             None => None,
         };
         if stop.is_cancelled() {
-            return Ok(false);
+            return Ok(None);
         }
         tracing::info!(schedule = entry.name, job = entry.job.name(), "a scheduled run begins");
         ledger::began(&self.app.db, &entry.name, began.as_microsecond()).await?;
         let work = caught(self.work(entry, stop));
         let (outcome, why) = work.await.unwrap_or((Outcome::Failed, Some("it panicked: see the log for where".into())));
         if stop.is_cancelled() && outcome == Outcome::Failed {
-            return Ok(false);
+            return Ok(None);
         }
         let ended = self.app.clock.now();
         match &why {
@@ -163,7 +162,7 @@ impl Scheduler {
         let (name, outcome) = (entry.name.clone(), outcome.as_str());
         metrics::counter!("callvault_schedule_runs_total", "schedule" => name, "outcome" => outcome).increment(1);
         self.say_how_they_are(&ledger::states(&self.app.db).await?);
-        Ok(true)
+        Ok(Some(from_micros(run.began_at)))
     }
 
     /// The job and the delivery of its report: what came of it, and what is to be known of it.
