@@ -49,8 +49,9 @@ impl Progress for Shown {
 }
 
 pub(super) async fn verify(app: &App, deliver: Deliver) -> Outcome {
-    // A database that is too damaged for a lease has to be checked all the same.
-    let lock = match app.node()?.job(JOB).await {
+    // What is too damaged for a lease has to be checked all the same.
+    let taken = async { anyhow::Ok(app.node()?.job(JOB).await?) };
+    let lock = match taken.await {
         Ok(Taken::Here(lock)) => Some(lock),
         Ok(Taken::Elsewhere { by }) => {
             jobs::leave(JOB, &by);

@@ -58,7 +58,7 @@ pub enum JobError {
 /// What a job has to work with.
 pub struct Context<'a> {
     pub app: &'a App,
-    /// Of those that [`Job::takes`] names.
+    /// Such as [`Job::accepts`].
     pub args: &'a [String],
     pub stop: &'a CancellationToken,
 }
@@ -72,6 +72,18 @@ pub trait Job: Send + Sync {
     /// The arguments that its command takes and that make sense here.
     fn takes(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Whether it can be run with these arguments; else what it takes, in words.
+    ///
+    /// # Errors
+    /// It can't: an argument is unknown, unless a job reads them in a way of its own.
+    fn accepts(&self, args: &[String]) -> Result<(), String> {
+        let takes = if self.takes().is_empty() { "none".to_owned() } else { self.takes().join(", ") };
+        match args.iter().find(|arg| !self.takes().contains(&arg.as_str())) {
+            Some(unknown) => Err(format!("{} does not take {unknown:?} here, but {takes}", self.name())),
+            None => Ok(()),
+        }
     }
 
     /// Does it. It is dropped where it does not end after `stop`.

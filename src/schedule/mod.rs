@@ -58,10 +58,7 @@ fn entry(config: &Config, name: &str, run: &Scheduled) -> Result<Entry, ConfigEr
         let known: Vec<&str> = jobs::ALL.iter().map(|job| job.name()).collect();
         return Err(wrong("job", format!("there is no job {:?}: give one of {}", run.job, known.join(", "))));
     };
-    if let Some(unknown) = run.args.iter().find(|arg| !job.takes().contains(&arg.as_str())) {
-        let takes = if job.takes().is_empty() { "none".to_owned() } else { job.takes().join(", ") };
-        return Err(wrong("args", format!("{} does not take {unknown:?} here, but {takes}", job.name())));
-    }
+    job.accepts(&run.args).map_err(|why| wrong("args", why))?;
     let post = run.post.expose();
     let url = (!post.is_empty()).then(|| delivery::address(post)).transpose();
     let targets = Targets {

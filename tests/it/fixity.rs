@@ -4,7 +4,7 @@
 use std::process::{Child, Stdio};
 
 use callvault::app::App;
-use callvault::calls::records::HoldRecord;
+use callvault::calls::records::{DestroyingRecord, HoldRecord};
 use callvault::clock::Clock;
 use callvault::journal::{Body, Kind, NewEntry};
 use callvault::objects::{self, ObjectStore};
@@ -128,20 +128,24 @@ async fn a_hold_that_the_journal_does_not_know_fails_and_what_is_on_its_way_does
     let later = until + jiff::SignedDuration::from_hours(24);
     store.extend_retention(&key, version.as_deref(), later).await.unwrap();
     assert!(ended_with(&app.cli(&run(true)).await, 0).starts_with("2 objects"), "its entry is on its way");
-    catch(&app, "call_0", "a lawsuit", Kind::HoldCaught).await;
+    let held = HoldRecord { call_id: "call_0".into(), hold: "a lawsuit".into() };
+    append(&app, "call_0", Kind::HoldCaught, &held).await;
     assert!(ended_with(&app.cli(&run(true)).await, 0).contains("2 left for later"), "and so is the hold");
-    catch(&app, "call_0", "a lawsuit", Kind::HoldLifted).await;
+    append(&app, "call_0", Kind::HoldLifted, &held).await;
     assert!(ended_with(&app.cli(&run(true)).await, 0).starts_with("2 objects"));
+    // Of what is about to be destroyed nothing is promised.
+    let end = DestroyingRecord { call_id: "call_0".into(), disposition: "disposition_1".into() };
+    append(&app, "call_0", Kind::CallDestroying, &end).await;
+    assert!(ended_with(&app.cli(&run(true)).await, 0).starts_with("0 objects"));
     app.settle().await;
     // What verification wants to see, it sees no more: the lock is longer than the journal says.
     assert_eq!(app.terminate().await.code(), Some(0));
 }
 
-/// Has the journal say that a call is under a hold, or no longer.
-async fn catch(app: &ProcessApp, call_id: &str, hold: &str, kind: Kind) {
+/// Has the journal say something of a call.
+async fn append(app: &ProcessApp, call_id: &str, kind: Kind, record: &impl serde::Serialize) {
     let archive = App::open_existing(app::load(&app.config_file(), ""), Clock::system()).await.unwrap();
-    let record = HoldRecord { call_id: call_id.into(), hold: hold.into() };
-    let entry = NewEntry::new(kind, "system", Some(call_id.into()), Body::of_json(&record).unwrap());
+    let entry = NewEntry::new(kind, "system", Some(call_id.into()), Body::of_json(record).unwrap());
     archive.journal.append(vec![entry]).await.unwrap();
     archive.db.close().await;
 }
