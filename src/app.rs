@@ -16,10 +16,12 @@ use crate::config::{Config, StorageKind};
 use crate::custody::{Custody, DispositionProjection, HoldProjection, Terms};
 use crate::db::{Db, Error as DbError, Result as DbResult};
 use crate::export;
+use crate::fixity::{self, Fixity};
 use crate::flags::{Rule, Source};
 use crate::health::Health;
 use crate::intake::call_key;
 use crate::journal::{Journal, Projection, Record};
+use crate::nodes::Node;
 use crate::objects::{self, ObjectStore};
 use crate::retention::{EventProjection, Policies, PolicyError, PolicyProjection, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
@@ -220,6 +222,31 @@ impl App {
     pub fn samples(&self) -> Source {
         let (journal, calls) = (self.journal.clone(), self.calls.clone());
         Source { journal, calls, policies: self.policies.clone() }
+    }
+
+    /// What reads stored objects again.
+    ///
+    /// # Errors
+    /// The file with this node's name can't be read or written.
+    pub fn fixity(&self) -> std::io::Result<Fixity> {
+        Ok(Fixity::new(fixity::Parts {
+            node: self.node()?,
+            db: self.db.clone(),
+            journal: self.journal.clone(),
+            calls: self.calls.clone(),
+            store: Arc::clone(&self.store),
+            clock: self.clock.clone(),
+            health: self.health.clone(),
+            settings: self.config.fixity.clone(),
+        }))
+    }
+
+    /// This process among those that share the database.
+    ///
+    /// # Errors
+    /// The file with this node's name can't be read or written.
+    pub fn node(&self) -> std::io::Result<Node> {
+        Node::of(&self.config.data_dir, self.db.clone())
     }
 
     /// The address under which people reach the archive, without a slash at its end.

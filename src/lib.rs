@@ -25,6 +25,8 @@ pub mod archiver;
 
 pub mod search;
 pub mod custody;
+pub mod fixity;
+pub mod delivery;
 pub mod export;
 
 pub mod access;
@@ -33,6 +35,8 @@ pub mod web;
 
 pub mod lock;
 pub mod verify;
+pub mod jobs;
+pub mod schedule;
 pub mod serve;
 pub mod demo;
 pub mod cli;

@@ -18,12 +18,14 @@ use crate::config::ConfigError;
 use crate::custody::{Custody, CustodyError};
 use crate::db::{Error as DbError, Growth, Sight};
 use crate::fault;
+use crate::fixity::Fixity;
 use crate::flags::{Evaluator, Rules, Sampler};
 use crate::health::{Health, supervise};
 use crate::intake::{Intake, WebhookSpool};
 use crate::lock::{DataDirLock, LockError};
 use crate::nodes::Node;
 use crate::objects::StoreError;
+use crate::schedule::{Plan, Scheduler};
 use crate::search::Follower;
 use crate::telemetry;
 use crate::web::{self, WebState};
@@ -130,6 +132,8 @@ struct Workers {
     keeper: (Arc<Custody>, Node),
     /// Only where there is a plan.
     sampler: Option<Arc<Sampler>>,
+    fixity: Arc<Fixity>,
+    scheduler: Arc<Scheduler>,
     follower: Arc<Follower>,
 }
 
@@ -142,7 +146,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
     app.access.learn().await;
     let custody = Arc::new(app.custody());
     custody.begin().await?;
-    let node = Node::of(&app.config.data_dir, app.db.clone())?;
+    let node = app.node()?;
     let archive = Arc::new(Archive {
         db: app.db.clone(),
         journal: app.journal.clone(),
@@ -182,6 +186,8 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
                 node,
             })
         }),
+        fixity: Arc::new(app.fixity()?),
+        scheduler: Arc::new(Scheduler::new(Arc::clone(app), Plan::of(&app.config)?, app.node()?)),
         follower: Arc::new(Follower {
             journal: app.reading.journal.clone(),
             calls: app.reading.calls.clone(),
@@ -193,7 +199,8 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
 
 impl Workers {
     fn start(self, app: &App, crew: &Crew) {
-        let Self { archiver, analyser, second_look, evaluator, keeper: (keeper, node), sampler, follower } = self;
+        let Self { archiver, analyser, second_look, evaluator, keeper, sampler, fixity, scheduler, follower } = self;
+        let (keeper, node) = keeper;
         if app.config.roles.archiver {
             crew.add("archiver", move |stop| Arc::clone(&archiver).run(stop));
             crew.add("analyser", move |stop| Arc::clone(&analyser).run(stop));
@@ -205,6 +212,8 @@ impl Workers {
             if let Some(sampler) = sampler {
                 crew.add("sampler", move |stop| Arc::clone(&sampler).run(stop));
             }
+            crew.add("fixity", move |stop| Arc::clone(&fixity).run(stop));
+            crew.add("scheduler", move |stop| Arc::clone(&scheduler).run(stop));
         }
         if app.config.roles.web {
             crew.add("indexer", move |stop| Arc::clone(&follower).run(stop));

@@ -68,6 +68,9 @@ fn begin() {
     metrics::counter!("callvault_webhook_spool_damaged_total").increment(0);
     metrics::counter!("callvault_fetch_retries_total").increment(0);
     metrics::counter!("callvault_panics_total").increment(0);
+    metrics::counter!("callvault_fixity_checked_total").increment(0);
+    metrics::counter!("callvault_fixity_bytes_total").increment(0);
+    metrics::counter!("callvault_fixity_failed_total").increment(0);
     for class in ["2xx", "4xx", "5xx"] {
         // A histogram is there once it is asked for.
         let _ = metrics::histogram!("callvault_http_seconds", "route" => WEBHOOKS, "status" => class);
@@ -95,6 +98,22 @@ fn describe() {
     describe_counter!("callvault_worker_restarts_total", "Workers that panicked and were started again.");
     describe_histogram!("callvault_journal_batch_entries", "Entries committed in one transaction.");
     describe_histogram!("callvault_http_seconds", "Time to answer, by route and status class.");
+    describe_counter!("callvault_fixity_checked_total", "Stored objects that were read again and are what they were.");
+    describe_counter!("callvault_fixity_bytes_total", "Bytes of them.");
+    describe_counter!("callvault_fixity_failed_total", "Stored objects that were found not to be what they were.");
+    describe_gauge!(
+        "callvault_fixity_failing",
+        "Stored objects that were not what they were when they were last read."
+    );
+    describe_gauge!(
+        "callvault_fixity_oldest_seconds",
+        "For how long the stored object was not read again that was not for longest; 0 where there is none."
+    );
+    describe_gauge!("callvault_fixity_every_seconds", "How often every stored object is to be read again.");
+    describe_counter!("callvault_schedule_runs_total", "Runs of the schedule that this node did, by name and outcome.");
+    describe_gauge!("callvault_schedule_failing", "1 while a run of the schedule needs attention, or failed.");
+    describe_gauge!("callvault_schedule_late_seconds", "For how long a run of the schedule has been due.");
+    describe_gauge!("callvault_schedule_took_seconds", "How long a run of the schedule took the last time.");
     describe_gauge!("callvault_degraded", "1 while a part is not well; /readyz says why.");
     describe_gauge!("callvault_journal_entries", "Size of the journal.");
     describe_gauge!("callvault_journal_waiting", "Appends that wait for the writer.");

@@ -23,7 +23,8 @@ grant select, insert, update on calls, recordings, tokens, policy_sets, client_e
 grant select, insert, update, delete on kept, flags, cursors to callvault_runtime;
 
 -- Work in progress, and who is signed in.
-grant select, insert, update, delete on recording_work, leases to callvault_runtime;
+grant select, insert, update, delete on recording_work, leases, fixity to callvault_runtime;
+grant select, insert, update on schedule to callvault_runtime;
 grant select, insert, delete on sessions to callvault_runtime;
 grant select, insert, update on sign_in_links to callvault_runtime;
 
@@ -47,7 +48,7 @@ begin
      where schemaname = 'public'
        and tablename not in ('journal', 'journal_bodies', 'journal_head', 'calls', 'recordings', 'tokens', 'cursors',
                              'recording_work', 'leases', 'sessions', 'sign_in_links', 'schema_version', 'kept', 'policy_sets',
-                             'client_events', 'holds', 'dispositions', 'flags');
+                             'client_events', 'holds', 'dispositions', 'flags', 'fixity', 'schedule');
     if unnamed is not null then
         raise exception 'grants.sql says nothing about %: use the grants.sql that came with this callvault', unnamed;
     end if;

@@ -20,14 +20,6 @@ pub struct KeptObject {
     pub retain_until: Timestamp,
 }
 
-impl KeptObject {
-    /// True for the same version of the same object, whatever is known of it.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        (&self.key, &self.version) == (&other.key, &other.version)
-    }
-}
-
 impl Facts {
     /// Every object version of the call's recordings, each once: audio, call record, and duplicates of both.
     #[must_use]

@@ -2,11 +2,14 @@
 //! 2 usage.
 
 mod calls;
+mod deliver;
 mod demo;
 mod doctor;
-mod hold;
+mod fixity;
 mod flags;
+mod hold;
 mod import;
+mod jobs;
 mod person;
 mod retention;
 mod serve;
@@ -23,6 +26,7 @@ use clap::{Parser, Subcommand};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{self, Config, Flags, Roles};
+use crate::schedule::Plan;
 use crate::search::QueryError;
 use crate::telemetry;
 
@@ -83,13 +87,16 @@ enum Command {
     /// Rebuild the search index.
     Reindex,
     /// Check journal, projection, index and every stored object.
-    Verify,
+    Verify(deliver::Deliver),
     /// Retention: what is due, disposition, and policies.
     #[command(subcommand)]
     Retention(retention::Command),
     /// Legal holds.
     #[command(subcommand)]
     Hold(hold::Command),
+    /// Read stored objects again and compare them with their receipts.
+    #[command(subcommand)]
+    Fixity(fixity::Command),
     /// Write a whole search as CSV or JSON lines.
     Export(calls::ExportArgs),
 }
@@ -158,7 +165,12 @@ fn in_one_sentence(error: &anyhow::Error) -> String {
 async fn run(cli: Cli) -> Outcome {
     let flags = Flags { config: cli.config, listen: cli.listen, data_dir: cli.data_dir };
     // The demo reads no configuration: it must run the same everywhere.
-    let config = || config::load(&flags, std::env::vars());
+    let config = || -> anyhow::Result<Config> {
+        let config = config::load(&flags, std::env::vars())?;
+        // Whoever made a mistake there hears of it at once, not when it is due.
+        Plan::of(&config)?;
+        Ok(config)
+    };
     match cli.command {
         Command::Serve { only } => serve::serve(Config { roles: only.unwrap_or_default(), ..config()? }).await,
         Command::Migrate => serve::migrate(config()?).await,
@@ -171,9 +183,10 @@ async fn run(cli: Cli) -> Outcome {
         Command::Flags(command) => flags::flags(&open(config()?).await?, command).await,
         Command::Import { file } => import::import(config()?, &file).await,
         Command::Reindex => serve::reindex(open(config()?).await?).await,
-        Command::Verify => verify::verify(&open(config()?).await?).await,
         Command::Retention(command) => retention::retention(&open(config()?).await?, command).await,
         Command::Hold(command) => hold::hold(&open(config()?).await?, command).await,
+        Command::Verify(deliver) => verify::verify(&open(config()?).await?, deliver).await,
+        Command::Fixity(command) => fixity::fixity(config()?, command).await,
         Command::Export(args) => calls::export(&open(config()?).await?, args).await,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
@@ -14,6 +16,21 @@ use super::{Config, DEFAULT_TOML, FlagThresholds};
 const ENV_PREFIX: &str = "CALLVAULT_";
 /// Read from the working directory when no file is named.
 const DEFAULT_FILE: &str = "callvault.toml";
+
+/// The section whose tables have names of their own.
+const SCHEDULE: &str = "schedule";
+/// What such a table may say, with a value of its type.
+static SCHEDULED: LazyLock<[(&str, toml::Value); 6]> = LazyLock::new(|| {
+    let text = || toml::Value::String(String::new());
+    [
+        ("cron", text()),
+        ("job", text()),
+        ("args", toml::Value::Array(Vec::new())),
+        ("out", text()),
+        ("to_bucket", toml::Value::Boolean(false)),
+        ("post", text()),
+    ]
+});
 
 /// What is wrong with the configuration, in one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +121,12 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if !replica.is_empty() && !is_postgres(url) {
         return invalid("database.replica_url", "only PostgreSQL has replicas: name the primary in database.url");
     }
+    if config.fixity.every < Duration::from_secs(3600) {
+        return invalid("fixity.every", "at least 1h is needed: every object is read each time");
+    }
+    if config.delivery.timeout.is_zero() {
+        return invalid("delivery.timeout", "must be above 0");
+    }
     config.storage.check()?;
     config.bootstrap.parse().map(drop)
 }
@@ -183,8 +206,29 @@ fn known_keys() -> BTreeMap<String, toml::Value> {
     known
 }
 
+/// The field of a run in the schedule that a key names: `schedule.NAME.FIELD`.
+fn schedule_field(key: &str) -> Option<&str> {
+    let (name, field) = key.strip_prefix(SCHEDULE)?.strip_prefix('.')?.split_once('.')?;
+    (!name.is_empty()).then_some(field)
+}
+
+fn unknown_in_schedule(runs: &toml::Table) -> Option<String> {
+    runs.iter().find_map(|(name, run)| {
+        let unknown = |field: &&String| !SCHEDULED.iter().any(|(known, _)| known == field);
+        match run.as_table() {
+            Some(fields) => fields.keys().find(unknown).map(|field| format!("{SCHEDULE}.{name}.{field}")),
+            None => Some(format!("{SCHEDULE}.{name}")),
+        }
+    })
+}
+
 fn nearest(key: &str) -> String {
-    let known = known_keys();
+    let mut known = known_keys();
+    if let Some(rest) = key.strip_prefix(SCHEDULE).and_then(|rest| rest.strip_prefix('.')) {
+        let name = rest.split('.').next().unwrap_or_default();
+        known =
+            SCHEDULED.iter().map(|(field, default)| (format!("{SCHEDULE}.{name}.{field}"), default.clone())).collect();
+    }
     let leaf = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let score = |candidate: &str| {
         strsim::jaro_winkler(key, candidate).max(strsim::jaro_winkler(&leaf(key), &leaf(candidate)) * 0.98)
@@ -201,6 +245,9 @@ fn check_file(known: &BTreeMap<String, toml::Value>, path: &Path, text: &str) ->
         table.iter().find_map(|(key, value)| {
             let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
             let section = format!("{path}.");
+            if prefix.is_empty() && key == SCHEDULE {
+                return value.as_table().and_then(unknown_in_schedule);
+            }
             match value {
                 // Of a section that nobody knows its first key is named: that is nearer to what was meant.
                 toml::Value::Table(inner) if !inner.is_empty() || known.keys().any(|k| k.starts_with(&section)) => {
@@ -232,7 +279,8 @@ fn env_dict(
     for (name, text) in env {
         let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
         let key = rest.to_ascii_lowercase().replace("__", ".");
-        let Some(default) = known.get(&key) else {
+        let of_schedule = schedule_field(&key).and_then(|field| SCHEDULED.iter().find(|(name, _)| *name == field));
+        let Some(default) = known.get(&key).or(of_schedule.map(|(_, default)| default)) else {
             return Err(ConfigError::UnknownKey { key, origin: format!("the environment variable {name}") });
         };
         insert(&mut dict, &key, typed(&key, default, &text)?);

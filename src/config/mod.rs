@@ -10,6 +10,7 @@ mod review;
 mod roles;
 mod storage;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +43,10 @@ pub struct Config {
     pub flags: FlagThresholds,
     pub review: Review,
     pub retention: Retention,
+    pub fixity: Fixity,
+    pub delivery: Delivery,
+    /// Runs of jobs by the server itself, by their names.
+    pub schedule: BTreeMap<String, Scheduled>,
     pub spool: Spool,
     pub bootstrap: Bootstrap,
     /// What this node does; from the command line, since all nodes share the file.
@@ -109,6 +114,49 @@ pub struct Retention {
     /// Between approval and execution.
     #[serde(with = "humantime_text")]
     pub grace: Duration,
+}
+
+/// How stored objects are read again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fixity {
+    #[serde(with = "humantime_text")]
+    pub every: Duration,
+    /// 0: no limit.
+    pub max_bytes_per_second: u64,
+}
+
+/// How reports get to where they go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    /// An ISO 8601 period.
+    pub keep: String,
+    pub secret: Secret,
+    #[serde(with = "humantime_text")]
+    pub timeout: Duration,
+    #[serde(with = "humantime_text")]
+    pub give_up_after: Duration,
+}
+
+/// A run of a job by the server itself; which jobs there are, and what they take, is known elsewhere.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scheduled {
+    /// Five fields, read in the configured time zone.
+    pub cron: String,
+    pub job: String,
+    /// As on the command line.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// The folder that takes its report; empty: none.
+    #[serde(default)]
+    pub out: PathBuf,
+    #[serde(default)]
+    pub to_bucket: bool,
+    /// The address to which its report is posted, which may hold a secret; empty: none.
+    #[serde(default)]
+    pub post: Secret,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0004_nodes.sql"),
     migration!("0005_retention.sql"),
     migration!("0006_review.sql"),
+    migration!("0007_fixity_and_schedule.sql"),
 ];
 
 const CREATE: &str = "create table if not exists schema_version (id bigint primary key, version bigint not null)";

@@ -4,7 +4,7 @@ use super::Journal;
 use crate::db::{Arg, ColumnType, Db, Error, Result, Rows};
 
 /// Who follows the journal with a cursor in the database.
-pub const CURSORS: [&str; 4] = ["flags", "second look", "last look", "retention"];
+pub const CURSORS: [&str; 6] = ["flags", "second look", "last look", "retention", "fixity", "fixity of duplicates"];
 
 const ADVANCE: &str = "insert into cursors (name, next_seq) values ($1, $2)
     on conflict (name) do update set next_seq = excluded.next_seq";

@@ -82,6 +82,8 @@ kinds! {
     FixityChecked = "fixity.checked",
     FixityFailed = "fixity.failed",
     ReportMade = "report.made",
+    /// Where a report got.
+    ReportDelivered = "report.delivered",
     TokenCreated = "token.created",
     TokenRevoked = "token.revoked",
     IndexRebuildRequested = "index.rebuild_requested",

@@ -9,6 +9,8 @@ pub enum ObjectKey {
     Recording { day: Date, call_key: String, sha256: String, extension: String },
     /// The call record beside it: `<sha256>.vcon.json`
     CallRecord { day: Date, call_key: String, sha256: String },
+    /// `reports/YYYY/MM/<name>`
+    Report { day: Date, name: String },
     /// `doctor/probe`, at which a remote store is tried.
     Probe,
     /// A key that was built here before and stands in the journal.
@@ -20,6 +22,8 @@ impl ObjectKey {
     pub const RECORDINGS: &'static str = "recordings/";
     /// Where decisions about destruction lie, and the certificates.
     pub const DISPOSITIONS: &'static str = "dispositions/";
+    /// Where reports lie.
+    pub const REPORTS: &'static str = "reports/";
 
     /// The key as the store sees it.
     #[must_use]
@@ -31,6 +35,7 @@ impl ObjectKey {
             Self::Recording { day, call_key, sha256, extension } => {
                 format!("{}/{sha256}.{extension}", folder(day, call_key))
             }
+            Self::Report { day, name } => format!("{}{:04}/{:02}/{name}", Self::REPORTS, day.year(), day.month()),
             Self::Probe => "doctor/probe".into(),
             Self::Journaled(path) => path.clone(),
             Self::CallRecord { day, call_key, sha256 } => format!("{}/{sha256}.vcon.json", folder(day, call_key)),

@@ -24,6 +24,7 @@ use crate::config::{Config, StorageKind};
 #[cfg(feature = "failpoints")]
 pub use faulty::Faulty;
 pub use fs::FsStore;
+pub(crate) use fs::durable;
 pub use key::ObjectKey;
 pub use s3::S3Store;
 

@@ -2,6 +2,7 @@
 
 use super::{Run, VerifyError};
 use crate::archiver::{impossible_work, lease, queue_flaws};
+use crate::fixity;
 use crate::journal::impossible_cursors;
 use crate::nodes::impossible_leases;
 
@@ -27,6 +28,12 @@ impl Run<'_> {
         }
         for (call_seq, source, why) in queue_flaws(&app.db).await? {
             self.damage(format!("recording_work of call number {call_seq}, {source}"), why);
+        }
+        let fixity = fixity::flaws(app.db.clone(), app.journal.clone(), &app.calls).await;
+        match fixity {
+            Ok(flaws) => flaws.into_iter().for_each(|(what, why)| self.damage(what, why)),
+            Err(error) if error.is_damage() => self.damage("fixity", format!("it can't be read to its end: {error}")),
+            Err(error) => return Err(error.into()),
         }
         for name in impossible_leases(&app.db).await? {
             self.damage(format!("lease {name}"), "no node takes such a turn");

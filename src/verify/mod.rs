@@ -21,6 +21,8 @@ use crate::db::Error as DbError;
 use crate::objects::StoreError;
 use crate::search::Error as SearchError;
 
+/// The job's name, under which one process does it at a time.
+pub const JOB: &str = "verify";
 /// Rows that are read at once.
 const STEP: u64 = 1000;
 /// Of one kind of stray rows at most so many are named.

@@ -1,5 +1,6 @@
 //! Every stored object against its receipt, and every object in the store against the journal.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -7,22 +8,12 @@ use jiff::Timestamp;
 
 use super::{Run, STEP, VerifyError};
 use crate::app::App;
-use crate::calls::{Facts, KeptObject};
+use crate::calls::Facts;
+use crate::delivery::{DeliveredRecord, ReportRecord};
+use crate::fixity::{Fault, MISSING, Promise, Sound, promises, read_back};
 use crate::intake::call_key;
-use crate::objects::{Examined, Listed, ObjectKey, ObjectStore, StoreError};
-
-/// What the journal promises of one object.
-struct Promise {
-    call_id: String,
-    object: KeptObject,
-    held: bool,
-}
-
-impl std::fmt::Display for Promise {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "object {} of call {}", self.object.key, self.call_id)
-    }
-}
+use crate::journal::{Filter, Kind};
+use crate::objects::{Listed, ObjectKey, ObjectStore, StoreError};
 
 /// Objects that are read at the same time for each core: while one waits for the disk, another is hashed.
 const EACH_CORE: usize = 2;
@@ -48,29 +39,75 @@ impl Run<'_> {
             while let Some(checked) = checks.next().await {
                 let (promise, outcome) = checked.map_err(std::io::Error::from)?;
                 match outcome {
-                    Ok((bytes, flaws)) => {
+                    Ok(sound) => {
                         self.report.objects += 1;
-                        self.report.object_bytes += bytes;
-                        for why in flaws {
-                            self.damage(promise.to_string(), why);
+                        self.report.object_bytes += sound.size;
+                        let locks = sound.lock.map(|lock| lock.why).into_iter().chain(sound.hold);
+                        let locks: Vec<String> = locks.collect();
+                        let on_its_way = !locks.is_empty() && is_under_way(self.app, &promise).await?;
+                        let locks = locks.into_iter().filter(|_| !on_its_way);
+                        for why in locks.chain(sound.others) {
+                            self.damage(format!("object {} of call {}", promise.key, promise.call_id), why);
                         }
                     }
-                    Err(Fault::Damage(why)) => self.damage(promise.to_string(), why),
-                    Err(Fault::Lock(why)) => {
-                        if !is_under_way(self.app, &promise).await? {
-                            self.damage(promise.to_string(), why);
-                        }
+                    Err(Fault::Missing) => {
+                        self.damage(format!("object {} of call {}", promise.key, promise.call_id), MISSING);
+                    }
+                    Err(Fault::Damage(why)) => {
+                        self.damage(format!("object {} of call {}", promise.key, promise.call_id), why);
                     }
                     Err(Fault::Away(error)) => return Err(error.into()),
                 }
                 self.progress.advance(1);
             }
         }
-        self.strangers().await
+        let reports = self.reports().await?;
+        self.strangers(&reports).await
+    }
+
+    /// Every report in the store against the entry that says so; the versions that are known, and the keys at which one was
+    /// about to be stored.
+    async fn reports(&mut self) -> Result<Reports, VerifyError> {
+        let mut known = Reports::default();
+        for kind in [Kind::ReportMade, Kind::ReportDelivered] {
+            let (mut from, filter) = (0, Filter { kind: Some(kind), ..Filter::default() });
+            loop {
+                let records = match self.app.journal.read(from, STEP, &filter).await {
+                    // Said already when the journal was read.
+                    Err(error) if error.is_damage() => break,
+                    other => other?,
+                };
+                let Some(last) = records.last() else { break };
+                from = last.entry.seq + 1;
+                for body in records.iter().filter_map(|record| record.body.as_ref()) {
+                    if let Some(promise) = known.take(kind, &body.bytes) {
+                        self.report_object(&promise).await?;
+                    }
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    async fn report_object(&mut self, promise: &Promise) -> Result<(), VerifyError> {
+        let what = || format!("object {}", promise.key);
+        match read_back(self.app.store.as_ref(), promise, self.app.clock.now()).await {
+            Ok(sound) => {
+                self.report.objects += 1;
+                self.report.object_bytes += sound.size;
+                for why in sound.lock.map(|lock| lock.why).into_iter().chain(sound.hold).chain(sound.others) {
+                    self.damage(what(), why);
+                }
+            }
+            Err(Fault::Missing) => self.damage(what(), MISSING),
+            Err(Fault::Damage(why)) => self.damage(what(), why),
+            Err(Fault::Away(error)) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Objects that no intent ever named, and versions that no receipt names.
-    async fn strangers(&mut self) -> Result<(), VerifyError> {
+    async fn strangers(&mut self, reports: &Reports) -> Result<(), VerifyError> {
         let mut objects = self.app.store.list("").await?;
         while let Some(listed) = objects.next().await {
             let listed = match listed {
@@ -86,6 +123,13 @@ impl Run<'_> {
                     continue;
                 }
             };
+            if listed.key.starts_with(ObjectKey::REPORTS) {
+                if !reports.know(&listed) {
+                    let what = format!("object {} version {}", listed.key, listed.version.unwrap_or_default());
+                    self.damage(what.trim_end_matches(" version "), "no journal entry knows of it");
+                }
+                continue;
+            }
             if let Some(name) = listed.key.strip_prefix(ObjectKey::DISPOSITIONS) {
                 let id = name.split('.').next().unwrap_or_default();
                 if self.app.custody().disposition(id).await.is_ok_and(|known| known.is_some()) {
@@ -107,6 +151,41 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The reports that the journal says are in the store.
+#[derive(Default)]
+struct Reports {
+    versions: BTreeSet<(String, Option<String>)>,
+    /// A crash between storing a report and saying so leaves one there: no damage.
+    intended: BTreeSet<String>,
+}
+
+impl Reports {
+    /// Takes in what an entry says of a report; what it promises of an object.
+    fn take(&mut self, kind: Kind, body: &[u8]) -> Option<Promise> {
+        if kind == Kind::ReportMade {
+            self.intended.extend(serde_json::from_slice::<ReportRecord>(body).ok()?.object_key);
+            return None;
+        }
+        let delivered: DeliveredRecord = serde_json::from_slice(body).ok()?;
+        let object = delivered.object?;
+        self.versions.insert((object.key.clone(), object.version.clone()));
+        Some(Promise {
+            call_id: String::new(),
+            key: object.key,
+            version: object.version,
+            sha256: delivered.sha256,
+            size: Some(object.size_bytes),
+            retain_until: object.retain_until,
+            held: false,
+        })
+    }
+
+    fn know(&self, listed: &Listed) -> bool {
+        self.versions.contains(&(listed.key.clone(), listed.version.clone()))
+            || (self.intended.contains(&listed.key) && !self.versions.iter().any(|(key, _)| *key == listed.key))
     }
 }
 
@@ -142,80 +221,21 @@ fn knows(facts: &Facts, listed: &Listed) -> Known {
     }
 }
 
-fn promises(facts: &Facts) -> Vec<Promise> {
-    let held = facts.held_by().next().is_some();
-    let promise = |object| Promise { call_id: facts.call_id.clone(), object, held };
-    facts.objects().into_iter().map(promise).collect()
+/// Reads one object back; what is wrong where its bytes are not right.
+async fn check(store: Arc<dyn ObjectStore>, promise: Promise, now: Timestamp) -> (Promise, Result<Sound, Fault>) {
+    let outcome = read_back(store.as_ref(), &promise, now).await;
+    (promise, outcome)
 }
 
-/// Whether an object is about to be kept as the journal says, or was promised something else meanwhile: a lock is
-/// moved before that is journaled, and a hold is journaled before it is set.
+/// Whether an object is about to be kept as the journal says, or was promised something else meanwhile: locks and holds
+/// are journaled before they are set.
 async fn is_under_way(app: &App, promise: &Promise) -> Result<bool, VerifyError> {
     if app.custody().is_behind(&call_key(&promise.call_id)).await? {
         return Ok(true);
     }
     let Some(facts) = app.calls.facts(&promise.call_id).await? else { return Ok(false) };
-    let Some(now) = promises(&facts).into_iter().find(|now| now.object.is_same(&promise.object)) else {
-        return Ok(facts.is_gone());
-    };
-    Ok(read_back(&*app.store, &now, app.clock.now()).await.is_ok())
-}
-
-/// The number of bytes that were right, and how they are kept badly.
-type Kept = (u64, Vec<String>);
-
-/// Why an object was not found as it was promised.
-enum Fault {
-    Damage(String),
-    /// It is not kept as long, or not held, as it is to be.
-    Lock(String),
-    /// The store does not answer, which says nothing about the object.
-    Away(StoreError),
-}
-
-impl From<&str> for Fault {
-    fn from(why: &str) -> Self {
-        Self::Damage(why.to_owned())
-    }
-}
-
-/// Reads one object back; what is wrong where its bytes are not right.
-async fn check(store: Arc<dyn ObjectStore>, promise: Promise, now: Timestamp) -> (Promise, Result<Kept, Fault>) {
-    let outcome = read_back(store.as_ref(), &promise, now).await;
-    (promise, outcome)
-}
-
-async fn read_back(store: &dyn ObjectStore, promise: &Promise, now: Timestamp) -> Result<Kept, Fault> {
-    let object = &promise.object;
-    let examined = match store.examine(&object.key, object.version.as_deref()).await {
-        Ok(examined) => examined,
-        Err(error) => return Err(unreadable(store, &object.key, error).await),
-    };
-    let Examined { info, sha256, flaws } = examined.ok_or("it is missing from the store")?;
-    if sha256 != object.sha256 {
-        return Err(Fault::Damage(format!("its SHA-256 is {sha256}, the receipt says {}", object.sha256)));
-    }
-    if object.size.is_some_and(|size| size != info.size) {
-        return Err(Fault::Damage(format!("it has {} bytes, not those of the receipt", info.size)));
-    }
-    if let Some(flaw) = store.lock_flaw(info.retain_until, object.retain_until, now) {
-        return Err(Fault::Lock(flaw));
-    }
-    if store.locks() && info.legal_hold != promise.held {
-        return Err(Fault::Lock("its legal hold is not the journal's".into()));
-    }
-    Ok((info.size, flaws))
-}
-
-/// One object that can't be read is damage; a store that is away is not, and would make damage of everything.
-async fn unreadable(store: &dyn ObjectStore, key: &str, error: StoreError) -> Fault {
-    if store.is_remote()
-        && let Err(away) = store.list(key).await
-    {
-        return Fault::Away(away);
-    }
-    Fault::Damage(match error {
-        StoreError::Io(error) => format!("it can't be read: {error}"),
-        other => other.to_string(),
-    })
+    let same = |now: &Promise| (&now.key, &now.version) == (&promise.key, &promise.version);
+    let Some(now) = promises(&facts).into_iter().find(same) else { return Ok(facts.is_gone()) };
+    let found = read_back(&*app.store, &now, app.clock.now()).await;
+    Ok(found.is_ok_and(|sound| sound.lock.is_none() && sound.hold.is_none()))
 }

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::app::{App, Checked};
 use crate::calls::RecordingState;
+use crate::fixity;
 use crate::flags::Rule;
 use crate::search::{Filters, Totals, compile};
 
@@ -34,7 +35,7 @@ impl Gauges {
     pub(super) async fn look(&self, app: &App) {
         let Ok(mut seen) = self.0.try_lock() else { return };
         metrics::gauge!("callvault_journal_waiting").set(app.journal.waiting() as f64);
-        tokio::join!(journal(app), backlog(app), calls(app), in_time(seen.look(app)));
+        tokio::join!(journal(app), backlog(app), calls(app), objects(app), in_time(seen.look(app)));
         let waits = seen.awaited_since.map_or(0, |since| app.clock.now().as_microsecond().saturating_sub(since));
         metrics::gauge!("callvault_recordings_oldest_pending_seconds").set(waits.max(0) as f64 / 1e6);
         checked(app.checked());
@@ -65,6 +66,15 @@ async fn backlog(app: &App) {
     if let Some(Ok((pending, unanalysed))) = in_time(app.calls.backlog()).await {
         metrics::gauge!("callvault_recordings_pending").set(pending as f64);
         metrics::gauge!("callvault_recordings_unanalysed").set(unanalysed as f64);
+    }
+}
+
+async fn objects(app: &App) {
+    metrics::gauge!("callvault_fixity_every_seconds").set(app.config.fixity.every.as_secs_f64());
+    let watch = fixity::watch(app.db.clone(), app.journal.clone(), app.clock.now());
+    if let Some(Ok(watch)) = in_time(watch).await {
+        metrics::gauge!("callvault_fixity_failing").set(watch.failing as f64);
+        metrics::gauge!("callvault_fixity_oldest_seconds").set(watch.oldest.as_secs_f64());
     }
 }
 

@@ -45,7 +45,7 @@ pub async fn check(config: Config) {
     let locks = |key: &String| [key.clone(), format!("{key}.retention.json")];
     let (stored, expected): (BTreeSet<String>, _) = match app.config.storage.kind {
         StorageKind::Filesystem => {
-            let on_disk = files(&objects.join("recordings"));
+            let on_disk = files(&objects);
             let keys = on_disk.iter().map(|path| path.strip_prefix(&objects).unwrap().to_str().unwrap().to_owned());
             (keys.collect(), receipted.iter().flat_map(locks).collect())
         }
@@ -78,6 +78,11 @@ async fn receipted(app: &App) -> BTreeSet<String> {
         for object in recordings.flat_map(|recording| recording["objects"].as_array().unwrap()) {
             keys.remove(object["key"].as_str().unwrap());
         }
+    }
+    let filter = Filter { kind: Some(Kind::ReportDelivered), ..Filter::default() };
+    for record in app.journal.read(0, u64::MAX, &filter).await.unwrap() {
+        let report: Value = serde_json::from_slice(&record.body.unwrap().bytes).unwrap();
+        keys.extend(report["object"]["key"].as_str().map(str::to_owned));
     }
     keys
 }

@@ -21,6 +21,8 @@ const SQL_ALLOWED: &[&str] = &[
     "retention/events.rs",
     "custody/",
     "verify/derived.rs",
+    "fixity/ledger.rs",
+    "schedule/ledger.rs",
 ];
 
 fn root() -> PathBuf {

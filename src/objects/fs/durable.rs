@@ -56,12 +56,12 @@ pub(super) fn create_dir_all(path: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in a folder durable.
-pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 /// A file that is removed when it goes out of sight, whatever happened to it; renamed or linked, only the name goes.
-pub(super) struct Staged(pub(super) PathBuf);
+pub(crate) struct Staged(pub(crate) PathBuf);
 
 impl Drop for Staged {
     fn drop(&mut self) {
@@ -75,7 +75,7 @@ impl Drop for Staged {
 }
 
 /// Writes a new file and waits until its content is on the disk.
-pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()

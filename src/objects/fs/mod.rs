@@ -3,7 +3,7 @@
 //! An object appears whole: a complete, synced file is hard-linked to its name, and a link never replaces a name. The
 //! sidecar `<name>.retention.json` is the only thing that ever changes, and only to a later date or a hold.
 
-mod durable;
+pub(crate) mod durable;
 mod sidecar;
 
 use std::fs;

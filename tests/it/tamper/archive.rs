@@ -48,7 +48,12 @@ impl Verdict {
 }
 
 async fn make(settings: &[(&str, &str)]) -> TempDir {
-    let mut app = TestApp::with(&[settings, &[("recordings.retry_base", "\"10m\"")]].concat()).await;
+    let own = [
+        ("recordings.retry_base", "\"10m\""),
+        ("schedule.yearly.cron", "\"0 6 1 1 *\""),
+        ("schedule.yearly.job", "\"fixity\""),
+    ];
+    let mut app = TestApp::with(&[settings, &own].concat()).await;
     app.sender.audio("/one.mp3", &recording(1));
     app.sender.audio("/two.mp3", SPEECH);
     app.sender.audio("/three.mp3", &recording(3));
@@ -75,6 +80,9 @@ async fn make(settings: &[(&str, &str)]) -> TempDir {
     custody.release_hold("case-1", "one").await.unwrap();
     propose_nothing(&app).await;
     app.settle().await;
+    let rows = "select seq from fixity union all select done_until from schedule";
+    let taken_in = async || app.parts().db.fetch_all(rows, &[]).await.unwrap().len();
+    eventually("objects and schedule have their rows", || async { (taken_in().await == 7).then_some(()) }).await;
     // What is still to come, and so has work in progress.
     app.post(&ended("call_late", &app.sender.url("/late.mp3"))).await;
     app.call_when("call_late", "it was tried once", |call| call["recording"]["attempts"] == 1).await;

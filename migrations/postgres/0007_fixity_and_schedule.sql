@@ -1,0 +1,28 @@
+-- When each object was last read again. It follows the receipts in the journal; only the times are its own, and where they
+-- are lost every object is as old as its receipt.
+create table fixity (
+    -- The entry that made the object known, and which of the objects that it names.
+    seq bigint not null,
+    part bigint not null,
+    object text not null,
+    version text,
+    looked_at bigint not null,
+    -- What was wrong then.
+    why text,
+    primary key (seq, part)
+);
+create index fixity_due on fixity (looked_at, seq, part) where why is null;
+create index fixity_failed on fixity (seq, part) where why is not null;
+
+-- How far each run of the configuration's schedule is.
+create table schedule (
+    name text primary key,
+    cron text not null,
+    -- What was due until then is done.
+    done_until bigint not null,
+    began_at bigint,
+    ended_at bigint,
+    -- What the last one that ended came to: fine, attention or failed.
+    outcome text,
+    why text
+);
