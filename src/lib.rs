@@ -26,6 +26,7 @@ pub mod phone;
 pub mod search;
 pub mod custody;
 pub mod export;
+pub mod reports;
 
 pub mod access;
 pub mod app;

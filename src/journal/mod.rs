@@ -8,6 +8,7 @@
 mod body;
 mod cursors;
 mod entry;
+mod moments;
 mod read;
 mod recent;
 mod rows;

@@ -1,0 +1,38 @@
+//! What the archive has and what it lacks, on paper: whether every call is accounted for, and what is kept until when.
+//!
+//! Each report is one struct, whose JSON form is stable; every other format is made of the [`Document`] that the struct
+//! turns into. A report about a moment of the past reads the journal up to that moment and nothing that came later, and is
+//! the same as the one that was made then. Nothing here is signed, delivered or scheduled.
+
+mod class;
+mod completeness;
+mod days;
+mod explain;
+mod moment;
+
+pub use class::{Class, Standing, Verdict, classify};
+pub use completeness::{CallLine, ClassCount, Completeness, DayCount, QuarantineLine};
+pub use days::{Day, Days, DaysError, moment};
+pub use explain::{Explained, MOST_CHARS, explain};
+pub use moment::{Moment, Source};
+
+use crate::db::Error as DbError;
+use crate::journal::AppendError;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error("journal entry {seq} can't be read ({why}): run callvault verify")]
+    Damaged { seq: u64, why: String },
+    #[error("a record has no JSON form: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Whether somebody has to look at what a report says.
+pub trait Attention {
+    fn needs_attention(&self) -> bool;
+}

@@ -1,0 +1,116 @@
+//! The archive at a moment: what the first so many entries of the journal say, and nothing that came later.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::ReportError;
+use crate::calls::{Calls, Facts};
+use crate::clock::Clock;
+use crate::intake::call_key;
+use crate::journal::{Entry, Journal, Kind, Record};
+
+/// Calls that are read at once.
+const STEP: u64 = 500;
+
+/// A moment, and how long the journal was then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub as_of: Timestamp,
+    /// Entries that count.
+    pub size: u64,
+}
+
+/// Where reports read.
+#[derive(Clone)]
+pub struct Source {
+    pub journal: Journal,
+    pub calls: Calls,
+}
+
+/// Calls in the order of their first entries, as they were at a moment.
+pub(super) struct Then {
+    pub facts: Vec<Arc<Facts>>,
+    /// Keys of calls that do not read back.
+    pub unreadable: Vec<String>,
+    /// The number after which to go on; `None` at the end.
+    pub next: Option<i64>,
+}
+
+impl Moment {
+    /// Now.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn now(source: &Source, clock: &Clock) -> Result<Self, ReportError> {
+        Ok(Self { as_of: clock.now(), size: source.journal.size().await? })
+    }
+
+    /// A moment of the past.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn at(source: &Source, as_of: Timestamp) -> Result<Self, ReportError> {
+        Ok(Self { as_of, size: source.journal.size_at(as_of).await? })
+    }
+
+    /// The next calls after a number whose first entries have numbers below `below`.
+    pub(super) async fn calls(&self, source: &Source, after: i64, below: u64) -> Result<Then, ReportError> {
+        let below = below.min(self.size);
+        let stretch = source.calls.facts_after(after, STEP).await?;
+        let mut then = Then { facts: Vec::new(), unreadable: Vec::new(), next: None };
+        for facts in stretch.readable.facts.iter().filter(|facts| facts.first_seq < below) {
+            then.facts.extend(self.then(&source.journal, facts).await?);
+        }
+        then.unreadable = stretch.readable.skipped;
+        then.next = stretch.last.filter(|last| last.cast_unsigned() < below);
+        Ok(then)
+    }
+
+    /// A call as it was; `None` where nobody had heard of it.
+    pub(super) async fn then(&self, journal: &Journal, facts: &Arc<Facts>) -> Result<Option<Arc<Facts>>, ReportError> {
+        if facts.last_seq < self.size {
+            return Ok(Some(Arc::clone(facts)));
+        }
+        let Some(last) = self.size.checked_sub(1) else { return Ok(None) };
+        let history = journal.about(&call_key(&facts.call_id), last).await?;
+        let ended = history.iter().any(|record| record.entry.kind == Kind::CallDestroyed);
+        let folded = if facts.destroyed.is_some() && !ended {
+            before_its_end(facts, &history)
+        } else {
+            Facts::of_history(history.iter())
+        };
+        let damaged = |(seq, error)| ReportError::Damaged { seq, why: format!("{error}") };
+        Ok(folded.map_err(damaged)?.map(Arc::new))
+    }
+}
+
+/// A call that was destroyed later: its webhooks are erased, but its tombstone says what it was, and what the archive itself
+/// journaled of it is still there.
+fn before_its_end(
+    tombstone: &Facts,
+    history: &[Record],
+) -> Result<Option<Facts>, (u64, crate::calls::FoldError)> {
+    let entries = history.iter().map(|record| &record.entry).filter(|entry| entry.kind.concerns_call());
+    let Some(first) = entries.clone().next() else { return Ok(None) };
+    let heard: Vec<&Entry> = entries.filter(|entry| is_webhook(entry)).collect();
+    let mut facts = Facts { first_seq: first.seq, destroyed: None, destroying: None, ..tombstone.clone() };
+    facts.last_seq = history.last().map_or(first.seq, |record| record.entry.seq);
+    for recording in facts.recordings.values_mut() {
+        recording.destroyed = None;
+    }
+    // Of the webhooks nobody knows any more which said that it was over; the last one that was heard by then may have.
+    if facts.status().is_final() {
+        facts.final_received = heard.last().map(|entry| entry.received().as_microsecond());
+    }
+    for record in history.iter().filter(|record| !is_webhook(&record.entry)) {
+        if let Some(body) = &record.body {
+            facts = Facts::fold(Some(facts), &record.entry, &body.bytes).map_err(|error| (record.entry.seq, error))?;
+        }
+    }
+    Ok(Some(facts))
+}
+
+fn is_webhook(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::WebhookReceived | Kind::WebhookImported)
+}
