@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::intake::call_key;
 use crate::journal::{Journal, Projection, Record};
 use crate::objects::{self, ObjectStore};
+use crate::reports;
 use crate::retention::{Policies, PolicyError, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
 
@@ -188,6 +189,12 @@ impl App {
     #[must_use]
     pub fn export_source(&self) -> export::Source {
         export::Source { calls: self.reading.calls.clone(), search: self.search.clone(), context: self.query_context() }
+    }
+
+    /// Where reports read; what they say must be the latest.
+    #[must_use]
+    pub fn report_source(&self) -> reports::Source {
+        reports::Source { journal: self.journal.clone(), calls: self.calls.clone() }
     }
 
     /// The address under which people reach the archive, without a slash at its end.

@@ -5,6 +5,7 @@ mod calls;
 mod demo;
 mod doctor;
 mod import;
+mod reports;
 mod serve;
 mod terminal;
 mod token;
@@ -79,6 +80,8 @@ enum Command {
     Verify,
     /// Write a whole search as CSV or JSON lines.
     Export(calls::ExportArgs),
+    /// Whether every call of a day is accounted for: archived, without a recording and why, or a gap.
+    Completeness(reports::CompletenessArgs),
 }
 
 /// What a command came to.
@@ -159,6 +162,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Reindex => serve::reindex(open(config()?).await?).await,
         Command::Verify => verify::verify(&open(config()?).await?).await,
         Command::Export(args) => calls::export(&open(config()?).await?, args).await,
+        Command::Completeness(args) => reports::completeness(&open(config()?).await?, args).await,
     }
 }
 

@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 use super::class::{Class, Standing, Verdict, classify};
 use super::days::Days;
 use super::moment::{Moment, Source};
-use super::{Attention, ReportError};
+use super::document::Document;
+use super::{Report, ReportError};
 use crate::calls::{Facts, Field};
 use crate::clock::from_micros;
 use crate::intake::is_call_subject;
@@ -105,9 +106,17 @@ pub struct QuarantineLine {
     pub reason: String,
 }
 
-impl Attention for Completeness {
+impl Report for Completeness {
+    fn document(&self) -> Document {
+        self.page()
+    }
+
     fn needs_attention(&self) -> bool {
         !self.complete
+    }
+
+    fn name(&self) -> (&'static str, Date, Date) {
+        ("completeness", self.from, self.to)
     }
 }
 

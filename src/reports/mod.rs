@@ -6,14 +6,25 @@
 
 mod class;
 mod completeness;
+mod completeness_page;
+mod csv;
 mod days;
+mod document;
 mod explain;
+mod format;
+mod html;
 mod moment;
+mod plot;
+mod text;
+mod xlsx;
 
 pub use class::{Class, Standing, Verdict, classify};
 pub use completeness::{CallLine, ClassCount, Completeness, DayCount, QuarantineLine};
 pub use days::{Day, Days, DaysError, moment};
+pub use document::{Cell, Column, Document, Figure, Line, Plot, Section, Series, Shade, Table, Tone, Unit, Width};
 pub use explain::{Explained, MOST_CHARS, explain};
+pub use format::{Format, Report, UnknownFormat};
+pub use html::CONTENT_SECURITY_POLICY;
 pub use moment::{Moment, Source};
 
 use crate::db::Error as DbError;
@@ -30,9 +41,6 @@ pub enum ReportError {
     Damaged { seq: u64, why: String },
     #[error("a record has no JSON form: {0}")]
     Json(#[from] serde_json::Error),
-}
-
-/// Whether somebody has to look at what a report says.
-pub trait Attention {
-    fn needs_attention(&self) -> bool;
+    #[error("the report can't be written as {format}: {why}")]
+    Format { format: &'static str, why: String },
 }

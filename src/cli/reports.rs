@@ -1,0 +1,119 @@
+//! `completeness` and `retention report`: reports on a terminal or into a file.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use super::terminal::visible;
+use super::{Found, Outcome, say};
+use crate::app::App;
+use crate::reports::{self, Completeness, Day, Days, Explained, Format, MOST_CHARS, Moment, Report};
+
+/// What every report takes.
+#[derive(Args)]
+struct ReportArgs {
+    /// The first day.
+    #[arg(long, value_name = "DAY")]
+    from: Option<Day>,
+    /// The last day, included.
+    #[arg(long, value_name = "DAY")]
+    to: Option<Day>,
+    /// As it was at a moment: RFC 3339, or a date for its end.
+    #[arg(long, value_name = "MOMENT")]
+    as_of: Option<String>,
+    /// Without it the ending of the file says, else text.
+    #[arg(long)]
+    format: Option<Format>,
+    /// A new file, or a folder for a file that is named after the report; standard output without it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct CompletenessArgs {
+    #[command(subcommand)]
+    command: Option<CompletenessCommand>,
+    /// One day, such as 2026-03-09, today or yesterday; without any, the last one that is over.
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    day: Option<Day>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+#[derive(Subcommand)]
+enum CompletenessCommand {
+    /// Say why a call that does not fit is no gap.
+    Explain {
+        call_id: String,
+        /// In words; it is kept in the journal.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+/// Whether every call is accounted for; ends with 1 where one is not.
+pub(super) async fn completeness(app: &App, args: CompletenessArgs) -> Outcome {
+    if let Some(CompletenessCommand::Explain { call_id, reason }) = args.command {
+        return explain(app, &call_id, &reason).await;
+    }
+    let format = format(&args.report)?;
+    let (moment, tz) = (moment(app, &args.report).await?, &app.config.timezone.0);
+    let (from, to) = match &args.day {
+        Some(day) => (Some(day), Some(day)),
+        None => (args.report.from.as_ref(), args.report.to.as_ref()),
+    };
+    let days = Days::asked(from, to, moment.as_of, tz)?;
+    let report = Completeness::make(&app.report_source(), &days, moment).await?;
+    deliver(&report, format, args.report.out.as_deref())
+}
+
+async fn explain(app: &App, call_id: &str, reason: &str) -> Outcome {
+    match reports::explain(&app.report_source(), &app.clock, call_id, reason, "cli").await? {
+        Explained::Journaled { .. } => {
+            say("The explanation is kept; the call counts as explained from now on.")?;
+            Ok(Found::Nothing)
+        }
+        Explained::NoGap(class) => {
+            bail!("there is nothing to explain, the call is no gap: {}", class.title().to_lowercase())
+        }
+        Explained::NoReason => bail!("give the reason in 1 to {MOST_CHARS} characters"),
+        Explained::NoSuchCall => {
+            bail!("there is no call {call_id:?}: callvault search finds calls by name, number and date")
+        }
+    }
+}
+
+async fn moment(app: &App, args: &ReportArgs) -> anyhow::Result<Moment> {
+    let source = app.report_source();
+    let Some(text) = &args.as_of else { return Ok(Moment::now(&source, &app.clock).await?) };
+    let as_of: Timestamp = reports::moment(text, app.clock.now(), &app.config.timezone.0)?;
+    Ok(Moment::at(&source, as_of).await?)
+}
+
+fn format(args: &ReportArgs) -> anyhow::Result<Format> {
+    let ending = args.out.as_ref().and_then(|path| path.extension()).and_then(|ending| ending.to_str());
+    let format = args.format.or_else(|| ending.and_then(|ending| ending.parse().ok())).unwrap_or(Format::Text);
+    if format == Format::Xlsx && args.out.is_none() {
+        bail!("a spreadsheet is no text for a terminal: name a file with --out");
+    }
+    Ok(format)
+}
+
+/// Writes a report where it is wanted.
+fn deliver(report: &impl Report, format: Format, out: Option<&Path>) -> Outcome {
+    let bytes = format.write(report, visible)?;
+    match out {
+        None => std::io::stdout().lock().write_all(&bytes)?,
+        Some(path) => {
+            let path = if path.is_dir() { path.join(report.file_name(format)) } else { path.to_owned() };
+            let mut file = std::fs::File::create_new(&path)
+                .with_context(|| format!("can't make {}: name a new file", path.display()))?;
+            file.write_all(&bytes).and_then(|()| file.sync_all())?;
+        }
+    }
+    Ok(if report.needs_attention() { Found::Wrong } else { Found::Nothing })
+}
