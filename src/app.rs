@@ -197,6 +197,13 @@ impl App {
         reports::Source { journal: self.journal.clone(), calls: self.calls.clone() }
     }
 
+    /// Where reports on retention read.
+    #[must_use]
+    pub fn retention_source(&self) -> reports::RetentionSource {
+        let (db, policies) = (self.db.clone(), self.policies.current());
+        reports::RetentionSource { source: self.report_source(), db, policies }
+    }
+
     /// The address under which people reach the archive, without a slash at its end.
     #[must_use]
     pub fn public_url(&self) -> String {

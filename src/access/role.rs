@@ -25,6 +25,8 @@ pub enum Permission {
     ReadJournal,
     /// Have a recording fetched again.
     RetryRecordings,
+    /// Say why a call that does not fit is no gap.
+    ExplainGaps,
     ReadMetrics,
 }
 
@@ -47,7 +49,7 @@ impl Role {
             Permission::PostWebhooks => matches!(self, Self::Ingest | Self::Admin),
             Permission::ReadCalls | Permission::ReadMetrics => !matches!(self, Self::Ingest),
             Permission::ReadJournal => matches!(self, Self::Auditor | Self::Admin),
-            Permission::RetryRecordings => matches!(self, Self::Officer | Self::Admin),
+            Permission::RetryRecordings | Permission::ExplainGaps => matches!(self, Self::Officer | Self::Admin),
         }
     }
 }

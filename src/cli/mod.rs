@@ -82,6 +82,9 @@ enum Command {
     Export(calls::ExportArgs),
     /// Whether every call of a day is accounted for: archived, without a recording and why, or a gap.
     Completeness(reports::CompletenessArgs),
+    /// What is kept by which policy until when.
+    #[command(subcommand)]
+    Retention(reports::RetentionCommand),
 }
 
 /// What a command came to.
@@ -163,6 +166,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Verify => verify::verify(&open(config()?).await?).await,
         Command::Export(args) => calls::export(&open(config()?).await?, args).await,
         Command::Completeness(args) => reports::completeness(&open(config()?).await?, args).await,
+        Command::Retention(command) => reports::retention(&open(config()?).await?, command).await,
     }
 }
 

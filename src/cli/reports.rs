@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::terminal::visible;
 use super::{Found, Outcome, say};
 use crate::app::App;
-use crate::reports::{self, Completeness, Day, Days, Explained, Format, MOST_CHARS, Moment, Report};
+use crate::reports::{self, Completeness, Day, Days, Explained, Format, MOST_CHARS, Moment, Report, Retention};
 
 /// What every report takes.
 #[derive(Args)]
@@ -53,6 +53,33 @@ enum CompletenessCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+}
+
+#[derive(Subcommand)]
+pub(super) enum RetentionCommand {
+    /// What is kept by policy and year, held, due and expiring, and what failed, changed and was destroyed in a period;
+    /// without --from and --to the last twelve months.
+    Report(RetentionReportArgs),
+}
+
+#[derive(Args)]
+pub(super) struct RetentionReportArgs {
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// What is kept; ends with 1 where checks failed or recordings are not archived.
+pub(super) async fn retention(app: &App, command: RetentionCommand) -> Outcome {
+    let RetentionCommand::Report(RetentionReportArgs { report: args }) = command;
+    let format = format(&args)?;
+    let (moment, tz) = (moment(app, &args).await?, &app.config.timezone.0);
+    let days = Days::year(args.from.as_ref(), args.to.as_ref(), moment.as_of, tz)?;
+    let source = app.retention_source();
+    let report = match args.as_of {
+        None => Retention::make(&source, &days, moment).await?,
+        Some(_) => Retention::make_as_of(&source, &days, moment).await?,
+    };
+    deliver(&report, format, args.out.as_deref())
 }
 
 /// Whether every call is accounted for; ends with 1 where one is not.

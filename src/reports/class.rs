@@ -188,7 +188,7 @@ fn find(facts: &Facts, as_of: Timestamp) -> Found {
         return found(Class::Archived, "");
     }
     if facts.had_conversation() {
-        let why = "there was a conversation, and the sender named no recording: it does the same where recording is off";
+        let why = "the sender named no recording of this conversation, as it does where recording is off";
         return Found { since: raised(facts, Rule::RecordingMissing), ..found(Class::Missing, why) };
     }
     match facts.status() {

@@ -97,6 +97,18 @@ impl Days {
         Self::new(from, to, tz.clone())
     }
 
+    /// The days that somebody asked for; without any word the twelve months up to `as_of`, the present one among them.
+    ///
+    /// # Errors
+    /// There is none between them, or too many.
+    pub fn year(from: Option<&Day>, to: Option<&Day>, as_of: Timestamp, tz: &TimeZone) -> Result<Self, DaysError> {
+        let today = day_of(as_of, tz);
+        let to = to.map_or(today, |day| day.on(today));
+        let first = to.first_of_month();
+        let from = from.map_or_else(|| first.checked_sub(11.months()).unwrap_or(first), |day| day.on(today));
+        Self::new(from, to, tz.clone())
+    }
+
     /// The day of a moment, if it is one of them.
     #[must_use]
     pub fn day_of(&self, at: Timestamp) -> Option<Date> {

@@ -4,6 +4,7 @@
 //! turns into. A report about a moment of the past reads the journal up to that moment and nothing that came later, and is
 //! the same as the one that was made then. Nothing here is signed, delivered or scheduled.
 
+mod chronicle;
 mod class;
 mod completeness;
 mod completeness_page;
@@ -15,9 +16,15 @@ mod format;
 mod html;
 mod moment;
 mod plot;
+mod retention;
+mod retention_page;
+mod scratch;
+mod slots;
+mod stock;
 mod text;
 mod xlsx;
 
+pub use chronicle::{Batch, FailureReason, Failures, Fixity, FixityFailure, KindCount, PolicyChange};
 pub use class::{Class, Standing, Verdict, classify};
 pub use completeness::{CallLine, ClassCount, Completeness, DayCount, QuarantineLine};
 pub use days::{Day, Days, DaysError, moment};
@@ -26,6 +33,10 @@ pub use explain::{Explained, MOST_CHARS, explain};
 pub use format::{Format, Report, UnknownFormat};
 pub use html::CONTENT_SECURITY_POLICY;
 pub use moment::{Moment, Source};
+pub use retention::{
+    Ahead, Expiring, Kept, Month, PolicyAmount, PolicyYear, Retention, RetentionSource, YearAmount,
+};
+pub use stock::Amount;
 
 use crate::db::Error as DbError;
 use crate::journal::AppendError;
@@ -41,6 +52,8 @@ pub enum ReportError {
     Damaged { seq: u64, why: String },
     #[error("a record has no JSON form: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("there is no room for a temporary table: {0}")]
+    Temporary(#[from] std::io::Error),
     #[error("the report can't be written as {format}: {why}")]
     Format { format: &'static str, why: String },
 }

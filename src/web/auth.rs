@@ -34,6 +34,7 @@ permissions! {
     ReadCalls => ReadCalls,
     ReadJournal => ReadJournal,
     RetryRecordings => RetryRecordings,
+    ExplainGaps => ExplainGaps,
     ReadMetrics => ReadMetrics,
 }
 

@@ -22,6 +22,7 @@ use super::WebState;
     tags(
         (name = "webhooks", description = "Where DoubleTick posts its events"),
         (name = "calls", description = "Search, one call, its recording"),
+        (name = "reports", description = "What is accounted for, and what is kept until when"),
         (name = "journal", description = "Every fact, in order"),
         (name = "system", description = "Health and metrics"),
     ),

@@ -39,6 +39,7 @@ mod raw;
 mod recording_failures;
 mod recordings;
 mod replica;
+mod reports;
 mod samples;
 #[cfg(feature = "failpoints")]
 mod scenario;

@@ -5,6 +5,7 @@ mod journal;
 mod live;
 mod params;
 mod recording;
+mod reports;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -19,4 +20,5 @@ pub(super) fn router() -> OpenApiRouter<WebState> {
         .merge(recording::router())
         .merge(live::router())
         .merge(journal::router())
+        .merge(reports::router())
 }
