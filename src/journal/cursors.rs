@@ -4,7 +4,7 @@ use super::Journal;
 use crate::db::{Arg, Db, Error, Result};
 
 /// Who follows the journal with a cursor in the database.
-pub const CURSORS: [&str; 3] = ["flags", "second look", "last look"];
+pub const CURSORS: [&str; 4] = ["flags", "second look", "last look", "retention"];
 
 const ADVANCE: &str = "insert into cursors (name, next_seq) values ($1, $2)
     on conflict (name) do update set next_seq = excluded.next_seq";

@@ -40,12 +40,7 @@ impl Moment {
 }
 
 /// Hands every entry of a kind within a range to `take`.
-async fn each(
-    source: &Source,
-    kind: Kind,
-    range: &Period,
-    mut take: impl FnMut(&Record),
-) -> Result<(), ReportError> {
+async fn each(source: &Source, kind: Kind, range: &Period, mut take: impl FnMut(&Record)) -> Result<(), ReportError> {
     let (mut from, filter) = (range.start, Filter { kind: Some(kind), ..Filter::default() });
     while from < range.end {
         let page = source.journal.read(from, STEP, &filter).await?;
@@ -130,7 +125,8 @@ impl Failures {
     }
 
     fn of(reasons: BTreeMap<String, (u64, u64)>) -> Self {
-        let (failures, standing) = reasons.values().fold((0, 0), |(f, s), (failures, standing)| (f + failures, s + standing));
+        let (failures, standing) =
+            reasons.values().fold((0, 0), |(f, s), (failures, standing)| (f + failures, s + standing));
         let reason = |(reason, (failures, standing))| FailureReason { reason, failures, standing };
         let mut reasons: Vec<FailureReason> = reasons.into_iter().map(reason).collect();
         reasons.sort_by(|one, other| (other.failures, &one.reason).cmp(&(one.failures, &other.reason)));

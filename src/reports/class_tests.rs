@@ -179,9 +179,8 @@ fn expected(history: &[Said], week_later: bool) -> Class {
     }
     let raised = |rule: usize| last(&|s| matches!(s, Said::Raised(r) if usize::from(*r) == rule));
     let open = |rule: usize| raised(rule) > last(&|s| matches!(s, Said::Resolved(r) if usize::from(*r) == rule));
-    let over = ever(&|s| {
-        matches!(s, Said::Missed | Said::Rejected | Said::NotConnected | Said::GivenUp | Said::Ended(_))
-    });
+    let over =
+        ever(&|s| matches!(s, Said::Missed | Said::Rejected | Said::NotConnected | Said::GivenUp | Said::Ended(_)));
     let spoke = ever(&|s| matches!(s, Said::Accepted | Said::Ended(_)));
     let any = |wanted: &str| recordings.values().any(|(state, _)| *state == wanted);
     let final_class = || {

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use super::class::{Class, Standing, Verdict, classify};
 use super::days::Days;
-use super::moment::{Moment, Source};
 use super::document::Document;
+use super::moment::{Moment, Source};
 use super::{Report, ReportError};
 use crate::calls::{Facts, Field};
 use crate::clock::from_micros;

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use super::class::{Class, Standing};
 use super::completeness::{CallLine, Completeness};
 use super::document::{
-    Cell, Column, Document, Figure, Line, Plot, Section, Series, Shade, Table, Tone, Unit, grouped, long_day,
+    Cell, Column, Document, Figure, Line, Plot, Section, Series, Shade, Table, Tone, Unit, counted, grouped, long_day,
 };
 
 impl Completeness {
@@ -67,16 +67,16 @@ impl Completeness {
 
     fn verdict(&self) -> (Tone, String) {
         let mut wrong = Vec::new();
-        match self.in_standing(Standing::Gap) {
-            0 => {}
-            1 => wrong.push("1 call does not fit".to_owned()),
-            gaps => wrong.push(format!("{} calls do not fit", grouped(gaps))),
+        let gaps = self.in_standing(Standing::Gap);
+        if gaps > 0 {
+            wrong.push(counted(gaps, "call does not fit", "calls do not fit"));
         }
         if self.quarantined > 0 {
-            wrong.push(format!("{} webhooks lie in quarantine", grouped(self.quarantined)));
+            wrong.push(counted(self.quarantined, "webhook lies in quarantine", "webhooks lie in quarantine"));
         }
         if !self.unreadable.is_empty() {
-            wrong.push(format!("{} calls can't be read: run callvault verify", self.unreadable.len()));
+            let said = counted(self.unreadable.len() as u64, "call can't be read", "calls can't be read");
+            wrong.push(format!("{said}: run callvault verify"));
         }
         if !wrong.is_empty() {
             return (Tone::Bad, format!("{}.", wrong.join("; ")));
@@ -100,12 +100,7 @@ impl Completeness {
         };
         let bad_if = |wrong: bool| if wrong { Tone::Bad } else { Tone::Plain };
         vec![
-            Figure {
-                label: "Calls",
-                value: Cell::Count(self.total),
-                note: "first heard of".into(),
-                tone: Tone::Plain,
-            },
+            Figure { label: "Calls", value: Cell::Count(self.total), note: "first heard of".into(), tone: Tone::Plain },
             Figure { label: "Archived", value: Cell::Count(archived), note: share, tone: Tone::Plain },
             Figure { label: "Gaps", value: Cell::Count(gaps), note: "need somebody".into(), tone: bad_if(gaps > 0) },
             Figure {

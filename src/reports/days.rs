@@ -48,9 +48,7 @@ impl FromStr for Day {
             "today" => Ok(Self::Today),
             "yesterday" => Ok(Self::Yesterday),
             // The parser takes a date with a time too, and cuts it off.
-            _ if text.len() == 10 => {
-                text.parse().map(Self::Date).map_err(|_| DaysError::Unreadable(text.to_owned()))
-            }
+            _ if text.len() == 10 => text.parse().map(Self::Date).map_err(|_| DaysError::Unreadable(text.to_owned())),
             _ => Err(DaysError::Unreadable(text.to_owned())),
         }
     }

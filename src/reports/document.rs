@@ -251,6 +251,12 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// So many of something: `1 call`, `2 calls`.
+#[must_use]
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{} {many}", grouped(number)) }
+}
+
 /// A size in decimal units, such as `1.7 MB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {

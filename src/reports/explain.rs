@@ -14,7 +14,10 @@ pub const MOST_CHARS: usize = 2000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Explained {
     /// Journaled, with what the call was before.
-    Journaled { seq: u64, was: Class },
+    Journaled {
+        seq: u64,
+        was: Class,
+    },
     /// There is nothing to explain: its class says why.
     NoGap(Class),
     /// An explanation has one to [`MOST_CHARS`] characters.

@@ -102,3 +102,7 @@ impl Format {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

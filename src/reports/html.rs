@@ -49,7 +49,8 @@ struct SectionView<'a> {
     plot: Option<Drawing>,
     heads: Vec<Head>,
     rows: Vec<RowView>,
-    many: bool,
+    /// Rows become cards on narrow screens.
+    cards: bool,
 }
 
 struct Head {
@@ -88,7 +89,9 @@ pub(super) fn html(document: &Document) -> Result<Vec<u8>, ReportError> {
         figures,
         sections: document.sections.iter().map(|section| view(section, document)).collect(),
     };
-    page.render().map(String::into_bytes).map_err(|error| ReportError::Format { format: "HTML", why: error.to_string() })
+    page.render()
+        .map(String::into_bytes)
+        .map_err(|error| ReportError::Format { format: "HTML", why: error.to_string() })
 }
 
 fn view<'a>(section: &'a super::document::Section, document: &Document) -> SectionView<'a> {
@@ -100,7 +103,7 @@ fn view<'a>(section: &'a super::document::Section, document: &Document) -> Secti
             Some(Width::Narrow) if numbers => "n",
             Some(Width::Narrow) => "t",
             Some(Width::Wide) => "w",
-            _ => "",
+            _ => "m",
         }
     };
     let heads: Vec<Head> = table
@@ -121,7 +124,10 @@ fn view<'a>(section: &'a super::document::Section, document: &Document) -> Secti
             .cells
             .iter()
             .zip(&heads)
-            .map(|(cell, head)| (cell.shown(&document.tz), head.class, head.title))
+            .map(|(cell, head)| {
+                let nothing = matches!(cell, Cell::Count(0) | Cell::Bytes(0)) && !line.total;
+                (cell.shown(&document.tz), if nothing { "n zero" } else { head.class }, head.title)
+            })
             .collect(),
     };
     SectionView {
@@ -131,7 +137,7 @@ fn view<'a>(section: &'a super::document::Section, document: &Document) -> Secti
         nothing: section.nothing,
         plot: section.plot.as_ref().and_then(draw),
         rows: table.rows.iter().map(row).collect(),
-        many: heads.len() > 4,
+        cards: heads.len() > 3 && heads.iter().any(|head| head.class == "w"),
         heads,
     }
 }

@@ -33,9 +33,7 @@ pub use explain::{Explained, MOST_CHARS, explain};
 pub use format::{Format, Report, UnknownFormat};
 pub use html::CONTENT_SECURITY_POLICY;
 pub use moment::{Moment, Source};
-pub use retention::{
-    Ahead, Expiring, Kept, Month, PolicyAmount, PolicyYear, Retention, RetentionSource, YearAmount,
-};
+pub use retention::{Ahead, Expiring, Kept, Month, PolicyAmount, PolicyYear, Retention, RetentionSource, YearAmount};
 pub use stock::Amount;
 
 use crate::db::Error as DbError;

@@ -87,10 +87,7 @@ impl Moment {
 
 /// A call that was destroyed later: its webhooks are erased, but its tombstone says what it was, and what the archive itself
 /// journaled of it is still there.
-fn before_its_end(
-    tombstone: &Facts,
-    history: &[Record],
-) -> Result<Option<Facts>, (u64, crate::calls::FoldError)> {
+fn before_its_end(tombstone: &Facts, history: &[Record]) -> Result<Option<Facts>, (u64, crate::calls::FoldError)> {
     let entries = history.iter().map(|record| &record.entry).filter(|entry| entry.kind.concerns_call());
     let Some(first) = entries.clone().next() else { return Ok(None) };
     let heard: Vec<&Entry> = entries.filter(|entry| is_webhook(entry)).collect();

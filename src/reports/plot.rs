@@ -6,7 +6,7 @@ use super::document::{Plot, Series, Shade, Unit, grouped, size};
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 250.0;
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = 8.0;
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 26.0;
 /// A label of a bar takes so much room, with what is beside it.
@@ -76,7 +76,8 @@ pub(super) fn draw(plot: &Plot) -> Option<Drawing> {
         Plot::Bars { unit, labels, series } => (*unit, labels, series, true),
         Plot::Lines { unit, labels, series } => (*unit, labels, series, false),
     };
-    let series: Vec<&Series> = series.iter().filter(|one| one.values.iter().flatten().any(|value| *value > 0)).collect();
+    let series: Vec<&Series> =
+        series.iter().filter(|one| one.values.iter().flatten().any(|value| *value > 0)).collect();
     if labels.is_empty() || series.is_empty() {
         return None;
     }
@@ -211,7 +212,9 @@ mod tests {
 
     #[test]
     fn rules_are_round_and_few() {
-        for (most, expected) in [(0, (1, 1)), (5, (1, 5)), (6, (2, 6)), (11, (5, 15)), (99, (20, 100)), (101, (50, 150))] {
+        for (most, expected) in
+            [(0, (1, 1)), (5, (1, 5)), (6, (2, 6)), (11, (5, 15)), (99, (20, 100)), (101, (50, 150))]
+        {
             assert_eq!(scale(most, Unit::Calls), expected, "{most}");
         }
         assert_eq!(scale(2_300_000, Unit::Bytes), (500_000, 2_500_000));

@@ -296,8 +296,7 @@ fn by_year(calendar: &Calendar, kept: &[&Group]) -> Vec<YearAmount> {
     for (year, next) in calendar.years_of_expiry() {
         let before = Amount::of(kept.iter().filter(|g| calendar.due_before(g, next)).copied());
         // What is due at the very end of the year may be due already.
-        let (count, bytes) =
-            (before.count.saturating_sub(counted.count), before.bytes.saturating_sub(counted.bytes));
+        let (count, bytes) = (before.count.saturating_sub(counted.count), before.bytes.saturating_sub(counted.bytes));
         counted = Amount { count: counted.count.max(before.count), bytes: counted.bytes.max(before.bytes) };
         years.push(YearAmount { year, count, bytes });
     }
@@ -348,10 +347,7 @@ fn forecast(calendar: &Calendar, kept: &[&Group], growth: &[Month]) -> Vec<Ahead
         let all = Amount { count: begun.count + count * months, bytes: begun.bytes + bytes * months };
         let next = calendar.ahead.get(n + 1).copied()?;
         let due = Amount::of(kept.iter().filter(|g| !g.held && calendar.due_before(g, next)).copied());
-        let left = Amount {
-            count: all.count.saturating_sub(due.count),
-            bytes: all.bytes.saturating_sub(due.bytes),
-        };
+        let left = Amount { count: all.count.saturating_sub(due.count), bytes: all.bytes.saturating_sub(due.bytes) };
         Some(Ahead { month: *calendar.ahead.get(n)?, kept: all, kept_if_due_is_destroyed: left })
     };
     (0..usize::try_from(AHEAD).unwrap_or_default()).filter_map(ahead).collect()

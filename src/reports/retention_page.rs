@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use super::document::{
-    Cell, Column, Document, Figure, Line, Plot, Section, Series, Shade, Table, Tone, Unit, grouped, long_day, size,
+    Cell, Column, Document, Figure, Line, Plot, Section, Series, Shade, Table, Tone, Unit, counted, grouped, long_day,
+    size,
 };
 use super::retention::Retention;
 use super::stock::Amount;
@@ -50,10 +51,11 @@ impl Retention {
     fn verdict(&self) -> (Tone, String) {
         let mut wrong = Vec::new();
         if !self.fixity.failures.is_empty() {
-            wrong.push(format!("{} fixity checks failed", grouped(self.fixity.failed)));
+            wrong.push(counted(self.fixity.failed, "fixity check failed", "fixity checks failed"));
         }
         if self.failures.standing > 0 {
-            wrong.push(format!("{} recordings could not be archived", grouped(self.failures.standing)));
+            let said = ("recording could not be archived", "recordings could not be archived");
+            wrong.push(counted(self.failures.standing, said.0, said.1));
         }
         if !wrong.is_empty() {
             return (Tone::Bad, format!("{}.", wrong.join("; ")));
@@ -80,7 +82,7 @@ impl Retention {
             Figure {
                 label: "Kept",
                 value: Cell::Bytes(all.bytes),
-                note: format!("{} recordings", grouped(self.kept.recordings.count)),
+                note: counted(self.kept.recordings.count, "recording", "recordings"),
                 tone: Tone::Plain,
             },
             figure("Expiring", self.expiring.in_90_days, "in the next 90 days".into()),
@@ -89,7 +91,7 @@ impl Retention {
             Figure {
                 label: "Not archived",
                 value: Cell::Count(self.failures.standing),
-                note: format!("of {} failures", grouped(self.failures.failures)),
+                note: format!("of {}", counted(self.failures.failures, "failure", "failures")),
                 tone: if self.failures.standing > 0 { Tone::Bad } else { Tone::Plain },
             },
         ]
@@ -137,16 +139,18 @@ impl Retention {
     /// Bytes by year of call; the policies that keep most have shades of their own.
     fn policy_plot(&self) -> Option<Plot> {
         const SHADES: [Shade; 4] = [Shade::First, Shade::Second, Shade::Third, Shade::Fourth];
-        let years: Vec<i16> = match (self.policies.iter().map(|p| p.year).min(), self.policies.iter().map(|p| p.year).max()) {
-            (Some(first), Some(last)) if first < last => (first..=last).collect(),
-            _ => return None,
-        };
+        let years: Vec<i16> =
+            match (self.policies.iter().map(|p| p.year).min(), self.policies.iter().map(|p| p.year).max()) {
+                (Some(first), Some(last)) if first < last => (first..=last).collect(),
+                _ => return None,
+            };
         let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
         self.policies.iter().for_each(|line| *totals.entry(&line.policy).or_default() += line.bytes);
         let mut order: Vec<(&str, u64)> = totals.into_iter().filter(|(_, bytes)| *bytes > 0).collect();
         order.sort_by_key(|(policy, bytes)| (std::cmp::Reverse(*bytes), *policy));
         let bytes = |policies: &[&str], year: i16| {
-            let lines = self.policies.iter().filter(|line| line.year == year && policies.contains(&line.policy.as_str()));
+            let lines =
+                self.policies.iter().filter(|line| line.year == year && policies.contains(&line.policy.as_str()));
             Some(lines.map(|line| line.bytes).sum())
         };
         let of = |name: &str, policies: &[&str], shade| Series {
@@ -156,7 +160,8 @@ impl Retention {
         };
         let names: Vec<&str> = order.iter().map(|(policy, _)| *policy).collect();
         let own = if names.len() > SHADES.len() { SHADES.len() - 1 } else { names.len() };
-        let mut series: Vec<Series> = names.iter().take(own).zip(SHADES).map(|(name, shade)| of(name, &[name], shade)).collect();
+        let mut series: Vec<Series> =
+            names.iter().take(own).zip(SHADES).map(|(name, shade)| of(name, &[name], shade)).collect();
         if names.len() > own {
             series.push(of("other policies", &names[own..], Shade::Fourth));
         }
@@ -216,7 +221,7 @@ impl Retention {
     fn years_section(&self) -> Section {
         let years = &self.expiring_by_year;
         let series = Series {
-            name: "recordings, calls and quarantined bodies whose time is over".into(),
+            name: "recordings, calls and bodies whose time is over".into(),
             shade: Shade::First,
             values: years.iter().map(|year| Some(year.count)).collect(),
         };
@@ -328,17 +333,13 @@ impl Retention {
     fn failures_section(&self) -> Section {
         let row = |reason: &super::chronicle::FailureReason| {
             let tone = if reason.standing > 0 { Tone::Bad } else { Tone::Plain };
-            let cells =
-                vec![reason.reason.as_str().into(), Cell::Count(reason.failures), Cell::Count(reason.standing)];
+            let cells = vec![reason.reason.as_str().into(), Cell::Count(reason.failures), Cell::Count(reason.standing)];
             Line::toned(cells, tone)
         };
         let mut rows: Vec<Line> = self.failures.reasons.iter().map(row).collect();
         if !rows.is_empty() {
-            let sums = vec![
-                "All reasons".into(),
-                Cell::Count(self.failures.failures),
-                Cell::Count(self.failures.standing),
-            ];
+            let sums =
+                vec!["All reasons".into(), Cell::Count(self.failures.failures), Cell::Count(self.failures.standing)];
             rows.push(Line::total(sums));
         }
         Section {
@@ -367,7 +368,7 @@ impl Retention {
             })
             .collect();
         if let Some(last) = fixity.last_check {
-            let objects = format!("{} objects were what they should be", grouped(fixity.objects));
+            let objects = counted(fixity.objects, "object was what it should be", "objects were what they should be");
             rows.push(Line::total(vec![Cell::Time(last), objects.into(), size(fixity.bytes).into()]));
         }
         Section {
@@ -376,7 +377,7 @@ impl Retention {
             note: "In the period: objects that were read again and compared with their hashes.".into(),
             plot: None,
             table: Table {
-                columns: vec![Column::narrow("At"), Column::middle("Object"), Column::wide("What was found")],
+                columns: vec![Column::narrow("At"), Column::wide("Object"), Column::wide("What was found")],
                 rows,
             },
             nothing: "No object was read again in the period.",
@@ -495,14 +496,7 @@ fn amount_columns(of: &'static str) -> Vec<Column> {
 
 /// Recordings, bytes, calls without, quarantine.
 fn policy_cells(policy: &str, year: Cell, [recordings, bytes, others, quarantine]: [u64; 4]) -> Vec<Cell> {
-    vec![
-        policy.into(),
-        year,
-        Cell::Count(recordings),
-        Cell::Bytes(bytes),
-        Cell::Count(others),
-        Cell::Count(quarantine),
-    ]
+    vec![policy.into(), year, Cell::Count(recordings), Cell::Bytes(bytes), Cell::Count(others), Cell::Count(quarantine)]
 }
 
 /// A kind of entry in words.

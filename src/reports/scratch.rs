@@ -74,12 +74,7 @@ impl Scratch {
         Ok(tx.commit().await?)
     }
 
-    async fn take_quarantine(
-        &self,
-        source: &Source,
-        moment: Moment,
-        policies: &PolicySet,
-    ) -> Result<(), ReportError> {
+    async fn take_quarantine(&self, source: &Source, moment: Moment, policies: &PolicySet) -> Result<(), ReportError> {
         let mut from = 0;
         loop {
             let page = source.journal.of_kind(Kind::WebhookQuarantined, from, moment.size, STEP * 10).await?;

@@ -19,9 +19,7 @@ pub(super) const AHEAD: i32 = 12;
 const YEARS: i16 = 30;
 
 /// So many things of so many bytes.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Amount {
     pub count: u64,
     pub bytes: u64,

@@ -35,8 +35,7 @@ fn table(out: &mut String, section: &Section, shown: &impl Fn(&Cell) -> String) 
         let _ = writeln!(out, "{}", section.nothing);
         return;
     }
-    let rows: Vec<Vec<String>> =
-        section.table.rows.iter().map(|line| line.cells.iter().map(shown).collect()).collect();
+    let rows: Vec<Vec<String>> = section.table.rows.iter().map(|line| line.cells.iter().map(shown).collect()).collect();
     let width = |place: usize| {
         let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| cell.chars().count());
         cells.max().unwrap_or(0).max(section.table.columns.get(place).map_or(0, |c| c.title.chars().count()))
@@ -51,7 +50,8 @@ fn table(out: &mut String, section: &Section, shown: &impl Fn(&Cell) -> String) 
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut text = String::new();
         for (place, cell) in cells.enumerate() {
-            let (width, right) = (widths.get(place).copied().unwrap_or(0), right.get(place).is_some_and(|right| *right));
+            let (width, right) =
+                (widths.get(place).copied().unwrap_or(0), right.get(place).is_some_and(|right| *right));
             let _ = if right { write!(text, "{cell:>width$}{GAP}") } else { write!(text, "{cell:<width$}{GAP}") };
         }
         let _ = writeln!(out, "{}", text.trim_end());

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use rust_xlsxwriter::{Color, ExcelDateTime, Format, FormatAlign, FormatBorder, Workbook, Worksheet, XlsxError};
 
 use super::ReportError;
-use super::document::{Cell, Document, Section, Tone, Width};
+use super::document::{Cell, Document, Line, Section, Tone, Width, grouped};
 
 /// The most rows that a sheet takes, less its header.
 const MOST_ROWS: usize = 1_000_000;
@@ -34,7 +34,7 @@ impl Formats {
         let top = Format::new().set_align(FormatAlign::Top).set_text_wrap();
         Self {
             title: Format::new().set_bold().set_font_size(16).set_font_color(Color::RGB(0x0B_5670)),
-            muted: top.clone().set_font_color(Color::RGB(0x56_6470)),
+            muted: top.clone().set_font_color(Color::RGB(0x56_6470)).set_indent(1),
             head_right: head.clone().set_align(FormatAlign::Right),
             head,
             good: top.clone().set_bold().set_font_color(Color::RGB(0x1A_6238)),
@@ -126,23 +126,20 @@ fn sheet(sheet: &mut Worksheet, section: &Section, document: &Document, formats:
     for_print(sheet, document, landscape || section.table.columns.len() > 5)?;
     sheet.set_freeze_panes(1, 0)?.set_repeat_rows(0, 0)?;
     let lines = &section.table.rows[..section.table.rows.len().min(MOST_ROWS)];
-    for (place, column) in (0..).zip(&section.table.columns) {
-        let cells = || lines.iter().filter_map(|line| line.cells.get(usize::from(place)));
-        let numbers = cells().all(|cell| cell.is_number() || *cell == Cell::Nothing);
-        let title = match cells().any(|cell| matches!(cell, Cell::Bytes(_))) {
-            true => format!("{} (bytes)", column.title),
-            false => column.title.to_owned(),
-        };
-        let head = if numbers { &formats.head_right } else { &formats.head };
-        sheet.write_string_with_format(0, place, title, head)?;
-        let longest = cells().take(1000).map(|cell| cell.shown(&document.tz).chars().count()).max().unwrap_or(0);
-        let most = if column.width == Width::Wide { 70 } else { 36 };
-        let width = longest.max(column.title.chars().count()).clamp(8, most);
-        sheet.set_column_width(place, width as f64 + 3.0)?;
-    }
+    let widths = headers(sheet, section, lines, document, formats)?;
     for (row, line) in (1..).zip(lines) {
         for (place, cell) in (0..).zip(&line.cells) {
-            write_cell(sheet, row, place, cell, &formats.of(cell, line.total, line.tone), &document.tz)?;
+            let look = formats.of(cell, line.total, line.tone).set_indent(u8::from(place > 0 && !cell.is_number()));
+            write_cell(sheet, row, place, cell, &look, &document.tz)?;
+        }
+        // Not every program makes room for texts that take more than a line.
+        let lines = |(cell, width): (&Cell, &usize)| match cell {
+            Cell::Text(text) => text.chars().count().div_ceil(*width),
+            _ => 1,
+        };
+        let most = line.cells.iter().zip(&widths).map(lines).max().unwrap_or(1);
+        if most > 1 {
+            sheet.set_row_height(row, 15 * u32::try_from(most.min(20)).unwrap_or(20))?;
         }
     }
     let totals = lines.iter().filter(|line| line.total).count();
@@ -151,6 +148,38 @@ fn sheet(sheet: &mut Worksheet, section: &Section, document: &Document, formats:
         sheet.autofilter(0, 0, u32::try_from(lines.len() - totals).unwrap_or(u32::MAX), last)?;
     }
     Ok(())
+}
+
+/// The first row, and how many characters each column takes.
+fn headers(
+    sheet: &mut Worksheet,
+    section: &Section,
+    lines: &[Line],
+    document: &Document,
+    formats: &Formats,
+) -> Result<Vec<usize>, XlsxError> {
+    let mut widths = Vec::new();
+    for (place, column) in (0u16..).zip(&section.table.columns) {
+        let cells = || lines.iter().filter_map(|line| line.cells.get(usize::from(place)));
+        let numbers = cells().all(|cell| cell.is_number() || *cell == Cell::Nothing);
+        let title = match cells().any(|cell| matches!(cell, Cell::Bytes(_))) {
+            true => format!("{} (bytes)", column.title),
+            false => column.title.to_owned(),
+        };
+        // A size stands there as a number of bytes.
+        let length = |cell: &Cell| match cell {
+            Cell::Bytes(bytes) => grouped(*bytes).chars().count(),
+            cell => cell.shown(&document.tz).chars().count(),
+        };
+        let most = if column.width == Width::Wide { 60 } else { 36 };
+        let longest = cells().take(5000).map(length).max().unwrap_or(0).max(title.chars().count()).clamp(8, most);
+        let head =
+            if numbers { formats.head_right.clone() } else { formats.head.clone().set_indent(u8::from(place > 0)) };
+        sheet.write_string_with_format(0, place, title, &head)?.set_column_width(place, longest as f64 + 4.0)?;
+        widths.push(longest);
+    }
+    sheet.set_row_height(0, 20)?;
+    Ok(widths)
 }
 
 fn for_print(sheet: &mut Worksheet, document: &Document, landscape: bool) -> Result<(), XlsxError> {
@@ -177,7 +206,9 @@ fn write_cell(
         Cell::Nothing => sheet.write_blank(row, column, format)?,
         Cell::Text(text) => sheet.write_string_with_format(row, column, allowed(text), format)?,
         // A spreadsheet's numbers are exact up to 2^53.
-        Cell::Count(number) | Cell::Bytes(number) => sheet.write_number_with_format(row, column, *number as f64, format)?,
+        Cell::Count(number) | Cell::Bytes(number) => {
+            sheet.write_number_with_format(row, column, *number as f64, format)?
+        }
         Cell::Share(share) => sheet.write_number_with_format(row, column, *share, format)?,
         Cell::Day(day) => match excel_day(i32::from(day.year()), day.month(), day.day()) {
             Some(date) => sheet.write_datetime_with_format(row, column, date, format)?,

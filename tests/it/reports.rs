@@ -64,7 +64,9 @@ async fn a_day_of_calls(app: &TestApp) {
     }
     app.post_body("no JSON at all").await;
     app.call_in("call_archived", "archived").await;
-    for (call, flag) in [("call_withheld", "call_overdue"), ("call_waiting", "recording_overdue"), ("call_both", "contradiction")] {
+    for (call, flag) in
+        [("call_withheld", "call_overdue"), ("call_waiting", "recording_overdue"), ("call_both", "contradiction")]
+    {
         app.call_when(call, flag, |call| call["flags"].as_array().unwrap().iter().any(|f| f["rule"] == flag)).await;
     }
     app.call_in("call_refused", "failed").await;
@@ -94,7 +96,10 @@ async fn every_call_is_in_one_class_and_those_that_do_not_fit_are_named() {
     assert_eq!(counts, [1, 2, 1]);
     assert_eq!(report.classes.iter().map(|count| count.calls).sum::<u64>(), report.total);
     let withheld = report.gaps.iter().find(|line| line.call_id == "call_withheld").unwrap();
-    assert_eq!((withheld.agent.as_deref(), withheld.why.as_str()), (Some("919833344556"), "accepted more than 700ms ago and never ended"));
+    assert_eq!(
+        (withheld.agent.as_deref(), withheld.why.as_str()),
+        (Some("919833344556"), "accepted more than 700ms ago and never ended")
+    );
     assert_eq!((report.quarantined, report.quarantine[0].reason.as_str()), (1, "not_an_object"));
 
     // By the API and by the program it is the same.
@@ -105,20 +110,22 @@ async fn every_call_is_in_one_class_and_those_that_do_not_fit_are_named() {
     assert_eq!(said["gaps"], serde_json::to_value(&report.gaps).unwrap());
     assert_eq!(said["classes"], serde_json::to_value(&report.classes).unwrap());
     let text = ended_cli(&app.cli(&["completeness", "--from", DAY, "--to", DAY]).await, 1);
-    assert!(text.contains("ATTENTION  6 calls do not fit; 1 webhooks lie in quarantine."), "{text}");
+    assert!(text.contains("ATTENTION  6 calls do not fit; 1 webhook lies in quarantine."), "{text}");
     assert!(text.contains("call_withheld") && !text.contains("call_archived"), "{text}");
     let empty = ended_cli(&app.cli(&["completeness", "--day", "2026-03-08"]).await, 0);
     assert!(empty.contains("No call was first heard of in this time."), "{empty}");
 
     explanations(&app, then, &report).await;
     app.sender.on("/never.mp3", [Reply::Audio(recording(7))]);
+    assert_eq!(app.post_as(OFFICER, "/api/v1/calls/call_waiting/recording/retry").await.status, 202);
     app.finish().await;
 }
 
 /// Explained calls are no gaps from then on, and still were before.
 async fn explanations(app: &TestApp, then: Timestamp, before: &Completeness) {
     let reason = "the phone's battery died; the customer was called back";
-    let explain = async |call: &str, reason: &str| app.cli(&["completeness", "explain", call, "--reason", reason]).await;
+    let explain =
+        async |call: &str, reason: &str| app.cli(&["completeness", "explain", call, "--reason", reason]).await;
     ended_cli(&explain("call_withheld", reason).await, 0);
     for (call, reason, why) in [
         ("call_archived", "x", "the call is no gap: archived"),
@@ -137,7 +144,9 @@ async fn explanations(app: &TestApp, then: Timestamp, before: &Completeness) {
     };
     let fine = json!({"reason": "recording is off for this number"}).to_string();
     assert!(post(AUDITOR, "call_missing", &fine).await.problem(403).contains("role"));
-    for (body, status) in [("{}", 400), ("nothing", 400), (r#"{"reason": ""}"#, 400), (r#"{"reason": "x", "by": "me"}"#, 400)] {
+    for (body, status) in
+        [("{}", 400), ("nothing", 400), (r#"{"reason": ""}"#, 400), (r#"{"reason": "x", "by": "me"}"#, 400)]
+    {
         post(OFFICER, "call_missing", body).await.problem(status);
     }
     assert!(post(OFFICER, "call_none", &fine).await.problem(404).contains("no call"));
@@ -145,7 +154,8 @@ async fn explanations(app: &TestApp, then: Timestamp, before: &Completeness) {
     let kept = post(OFFICER, "call_missing", &fine).await;
     assert_eq!((kept.status, &kept.json()["class"]), (201, &json!("explained")));
     let entry = &app.journal("&subject=call_missing&kind=gap.explained").await[0];
-    assert_eq!((&entry["entry"]["seq"], &entry["entry"]["actor"]), (&kept.json()["seq"], &json!("token:bootstrap-officer")));
+    assert_eq!(entry["entry"]["seq"], kept.json()["seq"]);
+    assert!(entry["entry"]["actor"].as_str().unwrap().starts_with("token:bootstrap-officer"), "{entry}");
     let now = last_moment(&app.parts().journal).await;
     let report = completeness(app, now).await;
     assert_eq!(class_of(&report, "call_withheld"), Some(Class::Explained));
@@ -243,7 +253,8 @@ async fn what_was_kept_then_is_what_was_reported_then() {
     let (desk, body) = adoption("P7Y");
     journaled(&app, Kind::PoliciesAdopted, None, body).await;
     journaled(&app, Kind::HoldLifted, Some("call_1"), hold("call_1")).await;
-    journaled(&app, Kind::FixityFailed, None, json!({"object_key": "recordings/x.mp3", "why": "one bit differs"})).await;
+    journaled(&app, Kind::FixityFailed, None, json!({"object_key": "recordings/x.mp3", "why": "one bit differs"}))
+        .await;
     let explained = json!({"call_id": "call_failing", "reason": "a test call"});
     journaled(&app, Kind::GapExplained, Some("call_failing"), explained).await;
     app.post(&ended("call_missed", &app.sender.audio("/late.mp3", &recording(9)))).await;
@@ -281,7 +292,8 @@ async fn as_files(app: &TestApp, report: &Retention) {
         if format == "text" {
             continue;
         }
-        let path = format!("/api/v1/retention/report?from=2026-03-01&to=2026-03-31&format={format}&as_of={}", report.as_of);
+        let path =
+            format!("/api/v1/retention/report?from=2026-03-01&to=2026-03-31&format={format}&as_of={}", report.as_of);
         let answer = app.get(&path).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         match format {
@@ -290,7 +302,8 @@ async fn as_files(app: &TestApp, report: &Retention) {
             "csv" => assert!(answer.text().contains("\r\npolicies,desk,2026,5,")),
             _ => {
                 let policy = answer.header("content-security-policy");
-                assert!(policy.contains("style-src 'sha256-") && answer.text().contains(policy.split("; ").nth(1).unwrap()));
+                let hash = policy.split_once("style-src 'sha256-").unwrap().1.split('\'').next().unwrap();
+                assert!(answer.text().contains(hash), "the page itself says so too");
                 assert!(!answer.text().contains("<script") && answer.text().contains("one bit differs"));
             }
         }

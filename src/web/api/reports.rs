@@ -96,8 +96,7 @@ impl Asked {
         let bytes = format.write(report, str::to_owned)?;
         let shown = if matches!(format, Format::Json | Format::Html) { "inline" } else { "attachment" };
         let name = format!("{shown}; filename=\"{}\"", report.file_name(format));
-        let headers =
-            [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)];
+        let headers = [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)];
         let mut response = (headers, bytes).into_response();
         if format == Format::Html
             && let Ok(policy) = CONTENT_SECURITY_POLICY.parse()
