@@ -191,7 +191,7 @@ impl Cell {
         if whole == 0 { Self::Nothing } else { Self::Share(part as f64 / whole as f64) }
     }
 
-    /// As people read it, times in a time zone.
+    /// As people read it, times in a time zone and to the minute.
     #[must_use]
     pub fn shown(&self, tz: &TimeZone) -> String {
         match self {
@@ -200,8 +200,17 @@ impl Cell {
             Self::Count(count) => grouped(*count),
             Self::Bytes(bytes) => size(*bytes),
             Self::Day(day) => day.to_string(),
-            Self::Time(at) => at.to_zoned(tz.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            Self::Time(at) => at.to_zoned(tz.clone()).strftime("%Y-%m-%d %H:%M").to_string(),
             Self::Share(share) => percent(*share),
+        }
+    }
+
+    /// The same, times to the second.
+    #[must_use]
+    pub fn exact(&self, tz: &TimeZone) -> String {
+        match self {
+            Self::Time(at) => at.to_zoned(tz.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            _ => self.shown(tz),
         }
     }
 

@@ -85,7 +85,7 @@ pub(super) fn html(document: &Document) -> Result<Vec<u8>, ReportError> {
         tone: tone(document.verdict.0),
         verdict: &document.verdict.1,
         timezone: document.tz.iana_name().unwrap_or("UTC"),
-        basis: document.basis.iter().map(|(name, value)| (*name, shown(value))).collect(),
+        basis: document.basis.iter().map(|(name, value)| (*name, value.exact(&document.tz))).collect(),
         figures,
         sections: document.sections.iter().map(|section| view(section, document)).collect(),
     };

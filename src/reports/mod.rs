@@ -18,6 +18,7 @@ mod moment;
 mod plot;
 mod retention;
 mod retention_page;
+mod retention_plots;
 mod scratch;
 mod slots;
 mod stock;

@@ -97,7 +97,7 @@ fn before_its_end(tombstone: &Facts, history: &[Record]) -> Result<Option<Facts>
         recording.destroyed = None;
     }
     // Of the webhooks nobody knows any more which said that it was over; the last one that was heard by then may have.
-    if facts.status().is_final() {
+    if facts.status().is_final() && !heard.is_empty() {
         facts.final_received = heard.last().map(|entry| entry.received().as_microsecond());
     }
     for record in history.iter().filter(|record| !is_webhook(&record.entry)) {
@@ -110,4 +110,62 @@ fn before_its_end(tombstone: &Facts, history: &[Record]) -> Result<Option<Facts>
 
 fn is_webhook(entry: &Entry) -> bool {
     matches!(entry.kind, Kind::WebhookReceived | Kind::WebhookImported)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+    use crate::custody::KeptRow;
+    use crate::journal::Body;
+    use crate::retention::{Dates, PolicySet};
+
+    fn record(seq: u64, kind: Kind, body: Option<&Value>) -> Record {
+        let body = body.map(|body| Body::of_json(body).unwrap());
+        let entry = Entry {
+            seq,
+            at: Timestamp::from_second(1_773_000_000 + seq.cast_signed()).unwrap(),
+            received_at: None,
+            kind,
+            actor: "token:t".into(),
+            subject: Some("call_1".into()),
+            body: [0; 32],
+            reason: None,
+        };
+        Record { leaf: Entry::leaf(&entry.canonical()), entry, body }
+    }
+
+    #[test]
+    fn what_was_kept_of_a_call_is_known_after_it_is_destroyed() {
+        let url = "https://recordings.doubletick.io/1.mp3";
+        let source = hex::encode(Sha256::digest(url));
+        let end = json!({"event": "CALL_ENDED", "callId": "call_1", "callStatus": "END", "recordingUrl": url,
+            "callStartedAt": "2026-03-08T19:50:00Z", "callEndedAt": "2026-03-08T20:00:00Z", "durationInSeconds": 600});
+        let audio = json!({"media_type": "audio/mpeg", "seconds": 600.0, "bit_rate": 1, "channels": 1, "sample_rate": 1,
+            "complete": true});
+        let receipt = json!({"call_id": "call_1", "source": source, "object_key": "k", "sha256": "s", "size_bytes": 4711,
+            "audio": audio, "retain_until": "2031-03-08T20:00:00Z", "policy": "default", "policy_sha256": "p",
+            "vcon_key": "v", "vcon_sha256": "h", "attempts": 1});
+        let before = [record(0, Kind::WebhookReceived, Some(&end)), record(1, Kind::RecordingArchived, Some(&receipt))];
+        let facts = Facts::of_history(before.iter()).unwrap().unwrap();
+        let gone = json!({"source": source, "received": before[1].entry.at, "retain_until": "2031-03-08T20:00:00Z",
+            "size_bytes": 4711, "sha256": "s", "objects": []});
+        let destroyed = json!({"call_id": "call_1", "disposition": "d", "policy": "default", "policy_sha256": "p",
+            "first_received": before[0].entry.at, "started_at": "2026-03-08T19:50:00Z", "ended_at": "2026-03-08T20:00:00Z",
+            "statuses": ["ended"], "recordings": [gone], "erased": [0]});
+        let last = record(2, Kind::CallDestroyed, Some(&destroyed));
+        let after = [record(0, Kind::WebhookReceived, None), before[1].clone(), last];
+        let tombstone = Facts::of_history(after.iter()).unwrap().unwrap();
+        let then = before_its_end(&tombstone, &after[..2]).unwrap().unwrap();
+        let rows = |facts: &Facts| {
+            let (mut rows, _) = KeptRow::all_of(facts, &PolicySet::built_in(), &Dates::of(facts, None)).unwrap();
+            rows.iter_mut().for_each(|row| row.traits = "{}".into());
+            rows
+        };
+        assert_eq!(rows(&then), rows(&facts));
+        assert_eq!(before_its_end(&tombstone, &[]).unwrap(), None, "nobody had heard of it");
+        assert_ne!(rows(&tombstone), rows(&facts), "and it was not destroyed then");
+    }
 }

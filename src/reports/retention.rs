@@ -156,6 +156,18 @@ pub struct RetentionSource {
     pub policies: Arc<PolicySet>,
 }
 
+impl RetentionSource {
+    /// The ids of all policies that were in force once, and of those of the configuration.
+    async fn policies_ever(&self, moment: Moment) -> Result<BTreeSet<String>, ReportError> {
+        let (first, others) = self.policies.policies();
+        let mut ids: BTreeSet<String> = std::iter::once(first).chain(others).map(|policy| policy.id.clone()).collect();
+        for change in PolicyChange::read(&self.source, moment, &(0..moment.size)).await? {
+            ids.extend(change.policies);
+        }
+        Ok(ids)
+    }
+}
+
 impl Report for Retention {
     fn document(&self) -> Document {
         self.page()
@@ -198,23 +210,17 @@ impl Retention {
         days: &Days,
         moment: Moment,
     ) -> Result<Self, ReportError> {
-        let calendar = Calendar::new(moment.as_of, days.tz());
-        let groups = calendar.count(db).await?;
-        let (begin, end) = (days.begin().as_microsecond(), days.end().as_microsecond());
-        let destroyed = Calendar::destroyed(db, begin, end).await?;
-        let by_month = calendar.destroyed_by_month(db).await?;
+        let calendar = Calendar::new(moment.as_of, days);
+        let policies_known = from.policies_ever(moment).await?;
+        let groups = calendar.count(db, &policies_known).await?;
         let period = moment.period(&from.source, days).await?;
         let failures = Failures::read(&from.source, moment, &period).await?;
         let fixity = Fixity::read(&from.source, &period).await?;
-        let growth = growth(&calendar, &groups, &by_month);
-        let kept: Vec<&Group> = groups.iter().filter(|group| !group.gone).collect();
+        let growth = growth(&calendar, &groups);
+        let kept: Vec<&Group> = groups.iter().filter(|group| group.is_kept()).collect();
         let held_and_due = kept.iter().filter(|group| group.held && calendar.due_within(group, 0));
         let held_and_due = Amount::of(held_and_due.copied());
         let policy_changes = PolicyChange::read(&from.source, moment, &period).await?;
-        let destroyed = destroyed
-            .into_iter()
-            .map(|(policy, Amount { count, bytes })| PolicyAmount { policy, count, bytes })
-            .collect();
         Ok(Self {
             report: "retention".into(),
             from: days.from,
@@ -235,7 +241,7 @@ impl Retention {
             held: Amount::of(kept.iter().filter(|group| group.held).copied()),
             held_and_due,
             proposed: Batch::open(&from.source, moment).await?,
-            destroyed,
+            destroyed: destroyed(&calendar, &groups, days),
             failures,
             fixity,
             policy_changes,
@@ -307,8 +313,23 @@ fn by_year(calendar: &Calendar, kept: &[&Group]) -> Vec<YearAmount> {
     }
 }
 
+/// By the policy whose time was over.
+fn destroyed(calendar: &Calendar, groups: &[Group], days: &Days) -> Vec<PolicyAmount> {
+    let mut all: BTreeMap<&str, Amount> = BTreeMap::new();
+    for group in groups.iter().filter(|group| calendar.destroyed_within(group, days.begin(), days.end())) {
+        all.entry(&group.policy).or_default().add(group.amount);
+    }
+    let line = |(policy, amount): (&str, Amount)| PolicyAmount {
+        policy: policy.to_owned(),
+        count: amount.count,
+        bytes: amount.bytes,
+    };
+    all.into_iter().map(line).collect()
+}
+
 /// From the month in which anything was kept first.
-fn growth(calendar: &Calendar, groups: &[Group], destroyed: &[Amount]) -> Vec<Month> {
+fn growth(calendar: &Calendar, groups: &[Group]) -> Vec<Month> {
+    let destroyed = calendar.destroyed_by_month(groups);
     let added = |place: usize| Amount::of(groups.iter().filter(|group| group.month == place));
     let less = |all: Amount, gone: Amount| Amount {
         count: all.count.saturating_sub(gone.count),

@@ -16,9 +16,9 @@ impl Slots {
         Self { bounds }
     }
 
-    /// The slots that lie wholly before a bound.
+    /// How many slots lie before a number, which is one of the bounds or less than all of them.
     pub(super) fn before(&self, bound: i64) -> usize {
-        self.bounds.partition_point(|one| *one < bound) + 1
+        self.bounds.partition_point(|one| *one <= bound)
     }
 
     /// An expression for the slot of a column, by halves; its bounds are added to the parameters.
@@ -52,6 +52,6 @@ mod tests {
             sql,
             "case when n < $3 then case when n < $2 then 0 else 1 end else case when n < $4 then 2 else 3 end end"
         );
-        assert_eq!([5, 10, 11, 30, 31].map(|bound| slots.before(bound)), [1, 1, 2, 3, 4]);
+        assert_eq!([5, 10, 20, 30].map(|bound| slots.before(bound)), [0, 1, 2, 3]);
     }
 }

@@ -21,7 +21,7 @@ pub fn text(document: &Document, clean: impl Fn(&str) -> String) -> String {
     };
     let _ = writeln!(out, "{mark}  {}", clean(verdict));
     for (name, value) in &document.basis {
-        let _ = writeln!(out, "{name:<22}{}", shown(value));
+        let _ = writeln!(out, "{name:<22}{}", clean(&value.exact(&document.tz)));
     }
     for section in &document.sections {
         let _ = writeln!(out, "\n{}", section.title.to_uppercase());

@@ -169,7 +169,7 @@ fn headers(
         // A size stands there as a number of bytes.
         let length = |cell: &Cell| match cell {
             Cell::Bytes(bytes) => grouped(*bytes).chars().count(),
-            cell => cell.shown(&document.tz).chars().count(),
+            cell => cell.exact(&document.tz).chars().count(),
         };
         let most = if column.width == Width::Wide { 60 } else { 36 };
         let longest = cells().take(5000).map(length).max().unwrap_or(0).max(title.chars().count()).clamp(8, most);
@@ -216,7 +216,7 @@ fn write_cell(
         },
         Cell::Time(at) => match excel_time(*at, tz) {
             Some(time) => sheet.write_datetime_with_format(row, column, time, format)?,
-            None => sheet.write_string_with_format(row, column, cell.shown(tz), format)?,
+            None => sheet.write_string_with_format(row, column, cell.exact(tz), format)?,
         },
     };
     Ok(())
