@@ -12,6 +12,7 @@ use crate::access::{Access, TokenProjection};
 use crate::calls::{Call, Calls};
 use crate::clock::Clock;
 use crate::config::{Config, StorageKind};
+use crate::custody::{Custody, DispositionProjection, HoldProjection, Terms};
 use crate::db::{Db, Error as DbError, Result as DbResult};
 use crate::export;
 use crate::flags::Rule;
@@ -20,7 +21,7 @@ use crate::intake::call_key;
 use crate::journal::{Journal, Projection, Record};
 use crate::objects::{self, ObjectStore};
 use crate::reports;
-use crate::retention::{Policies, PolicyError, PolicySet};
+use crate::retention::{EventProjection, Policies, PolicyError, PolicyProjection, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
 
 pub use checked::Checked;
@@ -135,7 +136,14 @@ impl App {
             }
             None => objects::open(&config).await.map_err(data_dir)?,
         };
-        let projections: Vec<Arc<dyn Projection>> = vec![Arc::new(calls.projection()), Arc::new(TokenProjection)];
+        let projections: Vec<Arc<dyn Projection>> = vec![
+            Arc::new(calls.projection()),
+            Arc::new(TokenProjection),
+            Arc::new(HoldProjection),
+            Arc::new(DispositionProjection),
+            Arc::new(PolicyProjection),
+            Arc::new(EventProjection),
+        ];
         let journal = Journal::start(db.clone(), clock.clone(), projections).map_err(OpenError::Thread)?;
         let remote = store.is_remote().then_some(&*store);
         if !begins && journal.size_or_end().await? == 0 && guard::holds_objects(&config, remote).await {
@@ -177,6 +185,20 @@ impl App {
             }
         }
         Self::open(config, clock).await
+    }
+
+    /// What keeps everything for as long as it is to be kept.
+    #[must_use]
+    pub fn custody(&self) -> Custody {
+        Custody::new(
+            (self.db.clone(), self.journal.clone(), self.calls.clone()),
+            (Arc::clone(&self.store), self.policies.clone()),
+            (self.clock.clone(), self.health.clone()),
+            (
+                self.config.spool_dir(),
+                Terms { on: self.config.retention.disposition, grace: self.config.retention.grace },
+            ),
+        )
     }
 
     /// How queries are read.

@@ -111,7 +111,7 @@ pub async fn impossible_leases(db: &Db) -> Result<Vec<String>> {
         Some(now) => now.saturating_add(i64::try_from(TURN.as_micros()).unwrap_or(i64::MAX)),
         None => i64::MIN,
     };
-    let sql = "select name from leases where leased_until > $1 or name not in ('flags', 'analysis', 'second looks') limit 100";
+    let sql = "select name from leases where leased_until > $1 or name not in ('flags', 'analysis', 'second looks', 'retention') limit 100";
     db.fetch_all(sql, &[latest.into()]).await?.iter().map(|row| row.text("name")).collect()
 }
 

@@ -15,6 +15,7 @@ use crate::access::TokenError;
 use crate::app::{App, OpenError};
 use crate::archiver::{Analyser, Archive, ArchiveError, Gate, SecondLook, Spool, Worker};
 use crate::config::ConfigError;
+use crate::custody::{Custody, CustodyError};
 use crate::db::{Error as DbError, Growth, Sight};
 use crate::fault;
 use crate::flags::Evaluator;
@@ -41,6 +42,8 @@ pub enum ServeError {
     Io(#[from] std::io::Error),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
     #[error(transparent)]
     Db(#[from] DbError),
     #[error(transparent)]
@@ -124,6 +127,7 @@ struct Workers {
     /// Only where the store keeps versions.
     second_look: Option<Arc<SecondLook>>,
     evaluator: Arc<Evaluator>,
+    keeper: (Arc<Custody>, Node),
     follower: Arc<Follower>,
 }
 
@@ -134,6 +138,8 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
     app.access.sync_bootstrap(&app.config.bootstrap.parse()?).await?;
     // Should the database go away in a moment, whoever has a token goes on.
     app.access.learn().await;
+    let custody = Arc::new(app.custody());
+    custody.begin().await?;
     let node = Node::of(&app.config.data_dir, app.db.clone())?;
     let archive = Arc::new(Archive {
         db: app.db.clone(),
@@ -152,6 +158,7 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
     Ok(Workers {
         analyser: Arc::new(Analyser::new(Arc::clone(&archive), node.clone(), archiver.rush())),
         archiver,
+        keeper: (custody, node.clone()),
         second_look: app.store.is_remote().then(|| Arc::new(SecondLook::new(archive, node.clone()))),
         evaluator: Arc::new(Evaluator {
             db: app.db.clone(),
@@ -174,13 +181,14 @@ async fn prepare(app: &Arc<App>) -> Result<Workers, ServeError> {
 
 impl Workers {
     fn start(self, app: &App, crew: &Crew) {
-        let Self { archiver, analyser, second_look, evaluator, follower } = self;
+        let Self { archiver, analyser, second_look, evaluator, keeper: (keeper, node), follower } = self;
         if app.config.roles.archiver {
             crew.add("archiver", move |stop| Arc::clone(&archiver).run(stop));
             crew.add("analyser", move |stop| Arc::clone(&analyser).run(stop));
             if let Some(look) = second_look {
                 crew.add("second look", move |stop| Arc::clone(&look).run(stop));
             }
+            crew.add("keeper", move |stop| Arc::clone(&keeper).run(node.clone(), stop));
             crew.add("flagger", move |stop| Arc::clone(&evaluator).run(stop));
         }
         if app.config.roles.web {

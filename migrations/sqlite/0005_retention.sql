@@ -50,7 +50,9 @@ create table holds (
     name text primary key,
     placed_seq integer not null,
     state text not null,
-    requested_by text
+    requested_by text,
+    -- The calls of the past are caught. Until then nothing at all is destroyed.
+    caught_at integer
 ) strict;
 
 create table dispositions (

@@ -27,6 +27,10 @@ pub enum Permission {
     RetryRecordings,
     /// Say why a call that does not fit is no gap.
     ExplainGaps,
+    /// Place and release legal holds, and tell of events with customers.
+    PlaceHolds,
+    /// Propose, approve and execute dispositions, and bring policies into force.
+    Dispose,
     ReadMetrics,
 }
 
@@ -49,7 +53,10 @@ impl Role {
             Permission::PostWebhooks => matches!(self, Self::Ingest | Self::Admin),
             Permission::ReadCalls | Permission::ReadMetrics => !matches!(self, Self::Ingest),
             Permission::ReadJournal => matches!(self, Self::Auditor | Self::Admin),
-            Permission::RetryRecordings | Permission::ExplainGaps => matches!(self, Self::Officer | Self::Admin),
+            Permission::RetryRecordings | Permission::ExplainGaps | Permission::PlaceHolds => {
+                matches!(self, Self::Officer | Self::Admin)
+            }
+            Permission::Dispose => matches!(self, Self::Admin),
         }
     }
 }

@@ -234,6 +234,8 @@ impl Facts {
             (Kind::WebhookReceived | Kind::WebhookImported, facts) => {
                 Self::fold_event(facts, entry, intake::understand(body).ok().as_ref())
             }
+            // What is destroyed stays so, also where nobody had heard of it.
+            (Kind::CallDestroyed, None) => Ok(Self::tombstone(entry, &read(entry, body)?)),
             (_, facts) => {
                 let mut facts = facts.ok_or(FoldError::UnknownRecording(entry.kind.as_str()))?;
                 facts.take_record(entry, body)?;

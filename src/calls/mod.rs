@@ -9,6 +9,7 @@
 mod damaged;
 mod due;
 mod facts;
+mod objects;
 mod project;
 mod read;
 mod recent;
@@ -19,6 +20,7 @@ mod view;
 pub use damaged::{DamagedRow, DamagedRows, Skipped};
 pub use due::{Lane, host_of, mend_queue};
 pub use facts::{Destroyed, Explanation, Facts, FlagFacts, FoldError, RecordingFacts, Review};
+pub use objects::KeptObject;
 pub use project::{CallProjection, Columns, RecordingRow};
 pub use read::{AS_STORED, Calls, Readable, StoredCall, Stretch, Subjects, Work};
 pub use stated::{Field, Stated, Value, Values};

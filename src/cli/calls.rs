@@ -104,7 +104,7 @@ pub(super) enum RecordingCommand {
 }
 
 impl FilterArgs {
-    fn filters(&self) -> Filters {
+    pub(super) fn filters(&self) -> Filters {
         Filters {
             q: (!self.query.is_empty()).then(|| self.query.join(" ")),
             agent: self.agent.clone(),

@@ -4,8 +4,11 @@
 mod calls;
 mod demo;
 mod doctor;
+mod hold;
 mod import;
+mod person;
 mod reports;
+mod retention;
 mod serve;
 mod terminal;
 mod token;
@@ -78,13 +81,16 @@ enum Command {
     Reindex,
     /// Check journal, projection, index and every stored object.
     Verify,
+    /// Retention: the report, what is due, disposition, and policies.
+    #[command(subcommand)]
+    Retention(retention::Command),
+    /// Legal holds.
+    #[command(subcommand)]
+    Hold(hold::Command),
     /// Write a whole search as CSV or JSON lines.
     Export(calls::ExportArgs),
     /// Whether every call of a day is accounted for: archived, without a recording and why, or a gap.
     Completeness(reports::CompletenessArgs),
-    /// What is kept by which policy until when.
-    #[command(subcommand)]
-    Retention(reports::RetentionCommand),
 }
 
 /// What a command came to.
@@ -164,9 +170,10 @@ async fn run(cli: Cli) -> Outcome {
         Command::Import { file } => import::import(config()?, &file).await,
         Command::Reindex => serve::reindex(open(config()?).await?).await,
         Command::Verify => verify::verify(&open(config()?).await?).await,
+        Command::Retention(command) => retention::retention(&open(config()?).await?, command).await,
+        Command::Hold(command) => hold::hold(&open(config()?).await?, command).await,
         Command::Export(args) => calls::export(&open(config()?).await?, args).await,
         Command::Completeness(args) => reports::completeness(&open(config()?).await?, args).await,
-        Command::Retention(command) => reports::retention(&open(config()?).await?, command).await,
     }
 }
 

@@ -7,8 +7,10 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
+use super::person::actor;
 use super::terminal::visible;
 use super::{Found, Outcome, say};
+use crate::access::Permission;
 use crate::app::App;
 use crate::reports::{self, Completeness, Day, Days, Explained, Format, MOST_CHARS, Moment, Report, Retention};
 
@@ -55,13 +57,6 @@ enum CompletenessCommand {
     },
 }
 
-#[derive(Subcommand)]
-pub(super) enum RetentionCommand {
-    /// What is kept by policy and year, held, due and expiring, and what failed, changed and was destroyed in a period;
-    /// without --from and --to the last twelve months.
-    Report(RetentionReportArgs),
-}
-
 #[derive(Args)]
 pub(super) struct RetentionReportArgs {
     #[command(flatten)]
@@ -69,11 +64,13 @@ pub(super) struct RetentionReportArgs {
 }
 
 /// What is kept; ends with 1 where checks failed or recordings are not archived.
-pub(super) async fn retention(app: &App, command: RetentionCommand) -> Outcome {
-    let RetentionCommand::Report(RetentionReportArgs { report: args }) = command;
+pub(super) async fn retention(app: &App, RetentionReportArgs { report: args }: RetentionReportArgs) -> Outcome {
     let format = format(&args)?;
     let (moment, tz) = (moment(app, &args).await?, &app.config.timezone.0);
     let days = Days::year(args.from.as_ref(), args.to.as_ref(), moment.as_of, tz)?;
+    if args.as_of.is_none() {
+        app.custody().catch_up().await?;
+    }
     let source = app.retention_source();
     let report = match args.as_of {
         None => Retention::make(&source, &days, moment).await?,
@@ -99,7 +96,8 @@ pub(super) async fn completeness(app: &App, args: CompletenessArgs) -> Outcome {
 }
 
 async fn explain(app: &App, call_id: &str, reason: &str) -> Outcome {
-    match reports::explain(&app.report_source(), &app.clock, call_id, reason, "cli").await? {
+    let actor = actor(app, Permission::ExplainGaps).await?;
+    match reports::explain(&app.report_source(), &app.clock, call_id, reason, &actor).await? {
         Explained::Journaled { .. } => {
             say("The explanation is kept; the call counts as explained from now on.")?;
             Ok(Found::Nothing)

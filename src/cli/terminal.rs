@@ -1,6 +1,17 @@
 //! Text of senders on a terminal: what would move its cursor, clear it or turn its lines around is shown, not sent.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A progress bar where somebody sees it.
+pub(super) fn bar() -> Option<ProgressBar> {
+    std::io::stderr().is_terminal().then(|| {
+        let style = ProgressStyle::with_template("{msg:<14} {wide_bar} {pos}/{len} {eta}");
+        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    })
+}
 
 /// `text` with control characters and marks of direction written out, as in `\u{1b}`.
 pub(super) fn visible(text: &str) -> String {

@@ -1,8 +1,6 @@
 //! `verify`: the check with a progress bar on a terminal and plain lines elsewhere.
 
-use std::io::IsTerminal;
-
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{Found, Outcome, say};
 use crate::app::App;
@@ -41,11 +39,7 @@ impl Progress for Shown {
 }
 
 pub(super) async fn verify(app: &App) -> Outcome {
-    let bar = std::io::stderr().is_terminal().then(|| {
-        let style = ProgressStyle::with_template("{msg:<14} {wide_bar} {pos}/{len} {eta}");
-        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    });
-    let mut shown = Shown { bar };
+    let mut shown = Shown { bar: super::terminal::bar() };
     let report = crate::verify::verify(app, &mut shown).await?;
     if let Some(bar) = shown.bar {
         bar.finish_and_clear();

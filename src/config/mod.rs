@@ -87,6 +87,11 @@ pub struct FlagThresholds {
 #[serde(deny_unknown_fields)]
 pub struct Retention {
     pub policies: String,
+    /// Nothing is ever destroyed unless this is on.
+    pub disposition: bool,
+    /// Between approval and execution.
+    #[serde(with = "humantime_text")]
+    pub grace: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -128,6 +133,14 @@ impl std::fmt::Debug for Secret {
 /// An IANA time zone.
 #[derive(Clone, Debug)]
 pub struct TimeZone(pub jiff::tz::TimeZone);
+
+impl TimeZone {
+    /// As the IANA database names it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.0.iana_name().unwrap_or("UTC").to_owned()
+    }
+}
 
 impl<'de> Deserialize<'de> for TimeZone {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

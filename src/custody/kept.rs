@@ -116,11 +116,11 @@ pub struct KeptRow {
 }
 
 impl KeptRow {
-    /// The rows of a call, and the sources of which there must be none.
+    /// The rows of a call: one for each recording that is archived, or was, else one for the call.
     ///
     /// # Errors
     /// What policies ask has no JSON form.
-    pub fn all_of(facts: &Facts, set: &PolicySet, dates: &Dates) -> serde_json::Result<(Vec<Self>, bool)> {
+    pub fn all_of(facts: &Facts, set: &PolicySet, dates: &Dates) -> serde_json::Result<Vec<Self>> {
         let traits = if facts.destroyed.is_some() { Traits::default() } else { Traits::of(facts, dates) };
         let bare = Self {
             call_seq: facts.first_seq.cast_signed(),
@@ -149,7 +149,7 @@ impl KeptRow {
             .filter_map(|(source, recording)| bare.for_recording(source, recording, &mut seen))
             .map(|row| row.judged(&kept).ended(facts))
             .collect();
-        if rows.is_empty() { Ok((vec![bare.judged(&kept).ended(facts)], false)) } else { Ok((rows, true)) }
+        Ok(if rows.is_empty() { vec![bare.judged(&kept).ended(facts)] } else { rows })
     }
 
     /// The row of a recording that is archived, or was. Of two addresses that led to the same bytes one counts them.

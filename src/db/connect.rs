@@ -26,6 +26,9 @@ const ROW_BUFFER: usize = 1024;
 const STATEMENTS: usize = 256;
 /// Connections that read beside the one that writes.
 const SQLITE_READERS: u32 = 4;
+/// Readers that hold up the emptying of the log are waited for so often, and for so long each time.
+const FORGET_ATTEMPTS: usize = 50;
+const FORGET_PAUSE: Duration = Duration::from_millis(100);
 
 impl Db {
     /// Opens (and makes, where it is missing) the SQLite file at `path`.
@@ -41,6 +44,8 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .pragma("wal_autocheckpoint", WAL_PAGES)
+            // What is deleted or replaced is overwritten with zeros.
+            .pragma("secure_delete", "on")
             .row_buffer_size(ROW_BUFFER)
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY_TIMEOUT);
@@ -77,6 +82,28 @@ impl Db {
     pub async fn shorten_log(&self) -> Result<()> {
         if let Self::Sqlite { .. } = self {
             self.fetch_all("pragma wal_checkpoint(passive)", &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that nothing is left of what was deleted: SQLite has overwritten it with zeros, and keeps older pages in
+    /// its log until that is emptied. PostgreSQL does both in its own time (VACUUM).
+    ///
+    /// # Errors
+    /// The database; [`Error::Refused`] while somebody reads what was there before.
+    pub async fn forget_deleted(&self) -> Result<()> {
+        if let Self::Sqlite { .. } = self {
+            for _ in 0..FORGET_ATTEMPTS {
+                let row = self.fetch_one("pragma wal_checkpoint(truncate)", &[]).await?;
+                if row.int("busy")? == 0 {
+                    return Ok(());
+                }
+                tokio::time::sleep(FORGET_PAUSE).await;
+            }
+            return Err(super::Error::Refused(
+                "somebody reads what was there before, so that the database keeps it in its log: run it again later"
+                    .into(),
+            ));
         }
         Ok(())
     }

@@ -26,6 +26,12 @@ pub enum Sql {
     OwnedSplit { sqlite: String, postgres: String },
 }
 
+impl From<String> for Sql {
+    fn from(sql: String) -> Self {
+        Self::Owned(sql)
+    }
+}
+
 impl From<&'static str> for Sql {
     fn from(text: &'static str) -> Self {
         Self::Same(text)

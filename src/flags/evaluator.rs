@@ -187,7 +187,8 @@ impl Evaluator {
     async fn judge(&self, all: &[Arc<Facts>]) -> Result<(), EvaluatorError> {
         let now = self.clock.now();
         let (mut entries, policies) = (Vec::new(), self.policies.current());
-        for facts in all {
+        // Of what is destroyed nothing can be said any more.
+        for facts in all.iter().filter(|facts| !facts.is_gone()) {
             let findings = evaluate(facts, &self.thresholds, &policies, now);
             for (kind, finding) in changes(facts, &findings) {
                 let record = FlagRecord {
@@ -202,7 +203,11 @@ impl Evaluator {
             }
         }
         if !entries.is_empty() {
-            self.journal.append(entries).await?;
+            match self.journal.append(entries).await {
+                // A call was destroyed meanwhile; the flags of the others are appended.
+                Ok(_) | Err(AppendError::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }

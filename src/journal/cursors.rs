@@ -1,7 +1,7 @@
 //! How far those who follow the journal have come, for those whose place in it is kept in the database.
 
 use super::Journal;
-use crate::db::{Arg, Db, Error, Result};
+use crate::db::{Arg, ColumnType, Db, Error, Result, Rows};
 
 /// Who follows the journal with a cursor in the database.
 pub const CURSORS: [&str; 4] = ["flags", "second look", "last look", "retention"];
@@ -31,6 +31,17 @@ impl Journal {
     /// The database.
     pub async fn set_cursor(&self, name: &'static str, next: u64) -> Result<()> {
         self.db.execute(ADVANCE, &[name.into(), Arg::Int(next.cast_signed())]).await.map(drop)
+    }
+}
+
+/// The row that says how far a follower has come, for its own transaction..
+#[must_use]
+pub fn advanced(name: &'static str, next: u64) -> Rows {
+    Rows {
+        head: "insert into cursors (name, next_seq)",
+        types: &[ColumnType::Text, ColumnType::Int],
+        rows: vec![vec![name.into(), Arg::Int(next.cast_signed())]],
+        tail: "on conflict (name) do update set next_seq = excluded.next_seq",
     }
 }
 

@@ -3,7 +3,7 @@
 //! Entries carry no personal data: they commit to a body by a salted hash, and body and salt stand beside them.
 //! Appending is serialised in one writer task that commits whatever waits as one transaction. The journal does not
 //! know what bodies mean: whoever keeps a table that follows from entries takes part as a [`Projection`], in the
-//! same transaction. Nothing here updates or deletes an entry.
+//! same transaction. Nothing here updates or deletes an entry; bodies are erased only by an executed disposition.
 
 mod body;
 mod cursors;
@@ -15,7 +15,8 @@ mod rows;
 mod writer;
 
 pub use body::{Body, SALT_BYTES};
-pub use cursors::{CURSORS, impossible_cursors};
+pub use cursors::{CURSORS, advanced, impossible_cursors};
 pub use entry::{DESTROYED, Entry, Kind};
 pub use read::{Filter, Head, Record, Step, Stored, about_in, damage_in_row};
+pub use rows::erased;
 pub use writer::{AppendError, Appended, Journal, NewEntry, Projection, ProjectionError, Receipt, Understood};

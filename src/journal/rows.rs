@@ -39,6 +39,17 @@ pub(super) fn body_of(seq: u64, body: &Body) -> Vec<Arg> {
     vec![Arg::Int(seq.cast_signed()), Arg::from(&body.salt[..]), Arg::Bytes(body.bytes.clone())]
 }
 
+/// Takes bodies with their salts out, for ever. Only an executed disposition may; the entries stay, and still prove.
+#[must_use]
+pub fn erased(seqs: &[u64]) -> Rows {
+    Rows {
+        head: "delete from journal_bodies where seq in (",
+        types: &[Int],
+        rows: seqs.iter().map(|seq| vec![Arg::Int(seq.cast_signed())]).collect(),
+        tail: ")",
+    }
+}
+
 /// Nobody else appends until the transaction ends that asks it.
 pub(super) const HEAD: Ask = Ask::Plain(Sql::Split {
     sqlite: "select size, at, frontier from journal_head where id = 1",

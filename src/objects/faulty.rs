@@ -42,6 +42,10 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
         operation("store.set_legal_hold", self.0.set_legal_hold(key, version, on)).await
     }
 
+    async fn destroy(&self, key: &str, version: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+        operation("store.destroy", self.0.destroy(key, version, now)).await
+    }
+
     async fn tidy(&self) -> Result<u64, StoreError> {
         operation("store.tidy", self.0.tidy()).await
     }

@@ -18,6 +18,8 @@ pub enum ObjectKey {
 impl ObjectKey {
     /// Where all recordings and call records lie.
     pub const RECORDINGS: &'static str = "recordings/";
+    /// Where decisions about destruction lie, and the certificates.
+    pub const DISPOSITIONS: &'static str = "dispositions/";
 
     /// The key as the store sees it.
     #[must_use]

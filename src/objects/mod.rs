@@ -1,7 +1,8 @@
 //! The write-once store: recordings and call records under their retain-until dates.
 //!
-//! One trait for every backend. There is no way to overwrite an object and none to delete one: what a key holds once,
-//! it holds until its time is over. It does not know what a recording is, or why it is kept until when.
+//! One trait for every backend. There is no way to overwrite an object, and one to destroy a version whose time is over and
+//! that nobody holds, which only an executed disposition uses. It does not know what a recording is, or why it is kept
+//! until when.
 
 #[cfg(feature = "failpoints")]
 mod faulty;
@@ -116,6 +117,9 @@ pub enum StoreError {
     InvalidKey(String),
     #[error("{key} is kept until {until}: a retention date is never moved to an earlier one")]
     Shortened { key: String, until: Timestamp },
+    /// It is not time yet, or somebody holds it.
+    #[error("{key} can't be destroyed: {why}")]
+    Kept { key: String, why: String },
     #[error("the lock of {key} can't be read: {why}")]
     Lock { key: String, why: String },
     #[error("{key}: {why}")]
@@ -170,6 +174,12 @@ pub trait ObjectStore: Send + Sync {
 
     /// Places or lifts a legal hold.
     async fn set_legal_hold(&self, key: &str, version: Option<&str>, on: bool) -> Result<(), StoreError>;
+
+    /// Destroys one version for ever: its date lies before `now`, and no legal hold is on it. One that is gone already is
+    /// no error.
+    ///
+    /// Nothing but the execution of a disposition may call it.
+    async fn destroy(&self, key: &str, version: Option<&str>, now: Timestamp) -> Result<(), StoreError>;
 
     /// Removes what interrupted runs left before it became an object; returns how much it was. Where the store is not
     /// remote, only for the process that alone writes here.

@@ -17,7 +17,7 @@ use crate::calls::{Facts, RecordingState};
 use crate::clock::from_micros;
 use crate::intake::call_key;
 use crate::journal::{Filter, Kind, Record};
-use crate::retention::PolicySet;
+use crate::retention::{Adoption, PolicySet};
 
 /// Entries that are read at once.
 const STEP: u64 = 500;
@@ -215,39 +215,23 @@ pub struct PolicyChange {
     pub in_force: bool,
 }
 
-/// `policies.adopted`, as far as it is told here.
-#[derive(Deserialize)]
-struct Adoption {
-    sha256: String,
-    files: Vec<AdoptedFile>,
-}
-
-#[derive(Deserialize)]
-struct AdoptedFile {
-    name: String,
-    text: String,
-}
-
-impl Adoption {
-    fn of(record: &Record) -> Option<Self> {
-        record.body.as_ref().and_then(|body| serde_json::from_slice(&body.bytes).ok())
-    }
-
-    fn set(self) -> Option<PolicySet> {
-        PolicySet::adopted(self.files.into_iter().map(|file| (file.name, file.text)).collect()).ok()
-    }
+fn adoption(record: &Record) -> Option<Adoption> {
+    record.body.as_ref().and_then(|body| serde_json::from_slice(&body.bytes).ok())
 }
 
 impl PolicyChange {
     pub(super) async fn read(source: &Source, moment: Moment, period: &Period) -> Result<Vec<Self>, ReportError> {
         let mut changes: Vec<Self> = Vec::new();
         each(source, Kind::PoliciesAdopted, &(0..moment.size), |record| {
-            let Some(adoption) = Adoption::of(record) else { return };
+            let Some(adoption) = adoption(record) else { return };
             let sha256 = adoption.sha256.clone();
-            let ids = adoption.set().map_or_else(Vec::new, |set| {
-                let (first, others) = set.policies();
-                std::iter::once(first).chain(others).map(|policy| policy.id.clone()).collect()
-            });
+            let ids = adoption.set().map_or_else(
+                |_| Vec::new(),
+                |set| {
+                    let (first, others) = set.policies();
+                    std::iter::once(first).chain(others).map(|policy| policy.id.clone()).collect()
+                },
+            );
             let by = who(&record.entry.actor).to_owned();
             let (seq, at) = (record.entry.seq, record.entry.at);
             changes.iter_mut().for_each(|change| change.in_force = false);
@@ -263,10 +247,32 @@ impl PolicyChange {
 pub(super) async fn policies_then(source: &Source, moment: Moment) -> Result<Option<PolicySet>, ReportError> {
     let mut last = None;
     each(source, Kind::PoliciesAdopted, &(0..moment.size), |record| {
-        last = Adoption::of(record).and_then(Adoption::set).or(last.take());
+        last = adoption(record).and_then(|adoption| adoption.set().ok()).or(last.take());
     })
     .await?;
     Ok(last)
+}
+
+/// Bodies in quarantine that were destroyed, with the disposition and when it was carried out.
+pub(super) async fn destroyed_bodies(
+    source: &Source,
+    moment: Moment,
+) -> Result<Vec<(String, Timestamp, Vec<u64>)>, ReportError> {
+    let (all, mut decided, mut destroyed) = (0..moment.size, BTreeMap::<String, Vec<u64>>::new(), Vec::new());
+    each(source, Kind::DispositionDecided, &all, |record| {
+        let said = body(record);
+        let entries = said["entries"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        decided.insert(said["id"].as_str().unwrap_or_default().to_owned(), entries);
+    })
+    .await?;
+    each(source, Kind::DispositionExecuted, &all, |record| {
+        let id = body(record)["id"].as_str().unwrap_or_default().to_owned();
+        if let Some(entries) = decided.remove(&id) {
+            destroyed.push((id, record.entry.at, entries));
+        }
+    })
+    .await?;
+    Ok(destroyed)
 }
 
 /// Something that is to be destroyed, and is not yet.
@@ -278,27 +284,25 @@ pub struct Batch {
     #[schema(value_type = String, format = DateTime)]
     pub proposed_at: Timestamp,
     pub proposed_by: String,
-    pub calls: Option<u64>,
-    pub bytes: Option<u64>,
+    /// Calls, and bodies in quarantine.
+    pub items: u64,
+    pub bytes: u64,
 }
 
 impl Batch {
     pub(super) async fn open(source: &Source, moment: Moment) -> Result<Vec<Self>, ReportError> {
         let (all, mut batches) = (0..moment.size, BTreeMap::<String, Self>::new());
-        let id = |record: &Record| {
-            let named = body(record)["disposition"].as_str().map(str::to_owned);
-            let named = named.or_else(|| body(record)["id"].as_str().map(str::to_owned));
-            named.or(record.entry.subject.clone()).unwrap_or_else(|| record.entry.seq.to_string())
-        };
+        let id = |record: &Record| body(record)["id"].as_str().unwrap_or_default().to_owned();
         each(source, Kind::DispositionProposed, &all, |record| {
             let (id, said) = (id(record), body(record));
+            let items = said["items"].as_array().into_iter().flatten();
             let batch = Self {
                 disposition: id.clone(),
                 state: "proposed".into(),
                 proposed_at: record.entry.at,
                 proposed_by: who(&record.entry.actor).to_owned(),
-                calls: ["calls", "count"].iter().find_map(|name| number(&said, name)),
-                bytes: number(&said, "bytes"),
+                items: number(&said, "items").unwrap_or(0),
+                bytes: items.map(|item| item["bytes"].as_u64().unwrap_or(0)).sum(),
             };
             batches.insert(id, batch);
         })

@@ -149,8 +149,8 @@ fn retention() -> Retention {
             state: "approved".into(),
             proposed_at: time("2026-11-03T09:00:00Z"),
             proposed_by: "meera".into(),
-            calls: Some(1200),
-            bytes: Some(1_500_000_000),
+            items: 1200,
+            bytes: 1_500_000_000,
         }],
         destroyed: vec![PolicyAmount { policy: "default".into(), count: 3600, bytes: 4_500_000_000 }],
         failures: Failures {

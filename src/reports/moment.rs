@@ -160,7 +160,7 @@ mod tests {
         let tombstone = Facts::of_history(after.iter()).unwrap().unwrap();
         let then = before_its_end(&tombstone, &after[..2]).unwrap().unwrap();
         let rows = |facts: &Facts| {
-            let (mut rows, _) = KeptRow::all_of(facts, &PolicySet::built_in(), &Dates::of(facts, None)).unwrap();
+            let mut rows = KeptRow::all_of(facts, &PolicySet::built_in(), &Dates::of(facts, None)).unwrap();
             rows.iter_mut().for_each(|row| row.traits = "{}".into());
             rows
         };

@@ -9,6 +9,9 @@ use super::document::{
 use super::retention::Retention;
 use super::stock::Amount;
 
+/// So many entries may be on their way into the numbers without a word.
+const BEHIND: u64 = 1000;
+
 impl Retention {
     /// The report for people.
     pub(super) fn page(&self) -> Document {
@@ -58,7 +61,7 @@ impl Retention {
         if !wrong.is_empty() {
             return (Tone::Bad, format!("{}.", wrong.join("; ")));
         }
-        if self.behind > 0 {
+        if self.behind > BEHIND {
             let said = format!(
                 "The numbers on what is kept lack {} journal entries: see that callvault serve runs, and make the report again.",
                 grouped(self.behind)
@@ -328,8 +331,8 @@ impl Retention {
                 batch.state.as_str().into(),
                 Cell::Time(batch.proposed_at),
                 batch.proposed_by.as_str().into(),
-                batch.calls.map_or(Cell::Nothing, Cell::Count),
-                batch.bytes.map_or(Cell::Nothing, Cell::Bytes),
+                Cell::Count(batch.items),
+                Cell::Bytes(batch.bytes),
             ])
         };
         Section {
@@ -343,7 +346,7 @@ impl Retention {
                     Column::narrow("State"),
                     Column::narrow("Proposed"),
                     Column::middle("By"),
-                    Column::narrow("Calls"),
+                    Column::narrow("Number"),
                     Column::narrow("Size"),
                 ],
                 rows: self.proposed.iter().map(row).collect(),

@@ -5,7 +5,7 @@
 use tempfile::TempDir;
 
 use super::ReportError;
-use super::chronicle::policies_then;
+use super::chronicle::{destroyed_bodies, policies_then};
 use super::moment::{Moment, Source};
 use super::retention::RetentionSource;
 use crate::calls::Facts;
@@ -61,8 +61,7 @@ impl Scratch {
 
     async fn rows_of(&self, facts: &Facts, policies: &PolicySet) -> Result<Vec<KeptRow>, ReportError> {
         let dates = Dates { events: client_events(&self.db, facts).await?, ..Dates::of(facts, None) };
-        let (rows, _) = KeptRow::all_of(facts, policies, &dates)?;
-        Ok(rows)
+        Ok(KeptRow::all_of(facts, policies, &dates)?)
     }
 
     async fn write(&self, mut rows: Vec<KeptRow>) -> Result<(), ReportError> {
@@ -78,10 +77,19 @@ impl Scratch {
         let mut from = 0;
         loop {
             let page = source.journal.of_kind(Kind::WebhookQuarantined, from, moment.size, STEP * 10).await?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { break };
             from = last.seq + 1;
             self.write(page.iter().map(|entry| KeptRow::of_quarantine(entry, policies)).collect()).await?;
         }
+        for (id, at, entries) in destroyed_bodies(source, moment).await? {
+            for seq in entries {
+                let sql =
+                    "update kept set destroyed_at = $2, disposition = $3 where call_seq = $1 and what = 'quarantine'";
+                let at = at.as_microsecond();
+                self.db.execute(sql, &[seq.cast_signed().into(), at.into(), id.as_str().into()]).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The dated events with customers that had been told of.

@@ -21,6 +21,13 @@ pub enum PeriodError {
     TooLong(String),
 }
 
+/// As ISO 8601 writes it.
+impl std::fmt::Display for Period {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 impl Period {
     #[must_use]
     pub fn years(years: i16) -> Self {

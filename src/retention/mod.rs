@@ -3,6 +3,7 @@
 //! Policies are data, in `/retention`. Here they are read and turned into a retain-until date; the store enforces that
 //! date. Nothing here removes anything.
 
+mod adopted;
 mod applies;
 mod dates;
 mod events;
@@ -13,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::{Timestamp, ToSpan};
 
+pub use adopted::{Adopted, Adoption, PolicyProjection, adopted_sets, adopted_with};
 pub use applies::{Conditions, Groups};
 pub use dates::{Period, PeriodError};
 pub use events::{ClientEvent, EventProjection, client_events};

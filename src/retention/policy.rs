@@ -186,6 +186,12 @@ impl PolicySet {
         std::iter::once(&self.first).chain(others)
     }
 
+    /// True where any period runs from an event that people tell of.
+    #[must_use]
+    pub fn waits_for_events(&self) -> bool {
+        std::iter::once(&self.first).chain(&self.others).any(|policy| matches!(policy.start, Start::Event(_)))
+    }
+
     /// SHA-256 over the policy files, lower-case hex.
     #[must_use]
     pub fn sha256(&self) -> &str {

@@ -26,7 +26,8 @@ const MAX_CONDITIONS: usize = 200;
 
 /// The parameters of a search as they came, named as in the API. A filter with several values
 /// means any of them; different filters must all hold; empty values count as not given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Filters {
     /// Free text and the query language.
     pub q: Option<String>,

@@ -178,7 +178,7 @@ impl Follower {
         memory: &mut Memory,
         cancel: &CancellationToken,
     ) -> Result<Option<u64>, FollowError> {
-        let (mut next, mut subjects) = (cursor, memory.skipped.due());
+        let (mut next, mut subjects, mut forget) = (cursor, memory.skipped.due(), false);
         loop {
             let steps = self.journal.next_steps(next, STEP).await?;
             let Some(last) = steps.last() else { break };
@@ -192,6 +192,7 @@ impl Follower {
                     return Ok(Some(cursor));
                 }
             }
+            forget |= steps.iter().any(|step| step.kind == Some(Kind::DispositionExecuted));
             subjects.extend(self.calls.subjects(&steps));
             if (steps.len() as u64) < STEP || subjects.len() as u64 >= STEP {
                 break;
@@ -208,6 +209,10 @@ impl Follower {
         let docs = docs(&readable.facts);
         in_place(|| index.apply(&docs))?;
         self.commit(index, next)?;
+        if forget {
+            in_place(|| index.forget_replaced())?;
+            self.show(index)?;
+        }
         Ok(Some(next))
     }
 

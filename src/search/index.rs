@@ -251,6 +251,27 @@ impl Index {
         Ok(())
     }
 
+    /// Writes every segment anew that has replaced calls in it, so that nothing is left of what they said. Everything has to
+    /// be committed. Waits until it is done.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn forget_replaced(&mut self) -> Result<(), Error> {
+        let segments = self.index.searchable_segment_metas()?;
+        for segment in segments.iter().filter(|segment| segment.has_deletes()) {
+            // One that a merge has taken meanwhile is no more.
+            let merged = self.writer()?.merge(&[segment.id()]).wait();
+            if let Err(error) = merged {
+                let there = self.index.searchable_segment_ids()?.contains(&segment.id());
+                if there {
+                    return Err(error.into());
+                }
+            }
+        }
+        self.writer()?.garbage_collect_files().wait()?;
+        Ok(())
+    }
+
     /// Whether no call is indexed, as far as was committed.
     ///
     /// # Errors

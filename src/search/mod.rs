@@ -16,6 +16,7 @@
 //! | `files` | the index's files as a server holds them: nobody can change them under it |
 //! | `plan`, `bits`, `cache` | tree to the set of a segment's documents; such sets; those kept for the next query |
 //! | `gather`, `facets`, `cursor` | total, page and counts of a set |
+//! | `matching` | which of a few calls a query is about, without the index |
 //!
 //! The index is disposable: it follows the journal by a cursor that every commit carries, and what
 //! can't be used is renamed aside and built again. This module does **not** read the journal or the
@@ -35,6 +36,7 @@ mod follow;
 mod gather;
 mod handle;
 mod index;
+mod matching;
 mod number;
 mod parse;
 mod plan;
@@ -55,6 +57,7 @@ pub use filters::{Filters, QueryContext, compile};
 pub use follow::{FollowError, Follower};
 pub use handle::SearchHandle;
 pub use index::{FILLING_BYTES, Index, Opened, STEADY_BYTES};
+pub use matching::matching;
 pub use number::Fragment;
 pub use parse::parse;
 pub use searcher::{Found, Page, Searcher, Totals};

@@ -1,11 +1,15 @@
 //! The journal against itself: numbering, canonical form, times, commitments, leaves, and the tree's frontier.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{NAMED, Run, VerifyError};
+use crate::calls::records::DestroyedRecord;
+use crate::custody::Decided;
 use crate::db::Error as DbError;
 use crate::evidence::Frontier;
-use crate::journal::{Head, damage_in_row};
+use crate::journal::{Entry, Filter, Head, Kind, damage_in_row};
 
 /// Rows that are read at once; each may hold a body of 256 KiB.
 const ROWS: u64 = 200;
@@ -37,6 +41,9 @@ impl Run<'_> {
                         }
                         last_at = record.entry.at;
                         frontier.push(record.leaf);
+                        if record.body.is_none() && !self.is_erased(&record.entry).await? {
+                            self.damage(format!("journal entry {}", stored.seq), "the body is missing");
+                        }
                     }
                     Err(why) => self.damage(format!("journal entry {}", stored.seq), why),
                 }
@@ -55,6 +62,33 @@ impl Run<'_> {
             self.damage(format!("{table} row {seq}"), "it lies outside the journal");
         }
         Ok(())
+    }
+
+    /// Whether a body is missing because an executed disposition says so.
+    async fn is_erased(&mut self, entry: &Entry) -> Result<bool, VerifyError> {
+        if entry.is_ignored() {
+            return Ok(true);
+        }
+        if let (true, Some(subject)) = (entry.kind.concerns_call(), &entry.subject) {
+            let records = self.app.journal.about(subject, u64::MAX).await.unwrap_or_default();
+            let end = records.into_iter().find(|record| record.entry.kind == Kind::CallDestroyed);
+            let end = end.and_then(|record| serde_json::from_slice::<DestroyedRecord>(&record.body?.bytes).ok());
+            return Ok(end.is_some_and(|end| end.erased.contains(&entry.seq)));
+        }
+        if self.erased.is_none() {
+            let (mut erased, mut from) = (BTreeSet::new(), 0);
+            let filter = Filter { kind: Some(Kind::DispositionDecided), ..Filter::default() };
+            loop {
+                let page = self.app.journal.read(from, ROWS, &filter).await?;
+                let Some(last) = page.last() else { break };
+                from = last.entry.seq + 1;
+                let bodies = page.iter().filter_map(|record| record.body.as_ref());
+                let decided = bodies.filter_map(|body| serde_json::from_slice::<Decided>(&body.bytes).ok());
+                erased.extend(decided.flat_map(|decided| decided.entries));
+            }
+            self.erased = Some(erased);
+        }
+        Ok(self.erased.as_ref().is_some_and(|erased| erased.contains(&entry.seq)))
     }
 
     /// How far the journal goes: as its head row says, or where that makes no sense, as its rows do.

@@ -7,10 +7,13 @@
 
 mod calls;
 mod database;
+mod derived;
 mod index;
 mod journal;
 mod objects;
 mod tokens;
+
+use std::collections::BTreeSet;
 
 use crate::app::App;
 use crate::db::Error as DbError;
@@ -67,6 +70,8 @@ struct Run<'a> {
     app: &'a App,
     progress: &'a mut dyn Progress,
     report: Report,
+    /// What the dispositions erased in the quarantine, once it was asked for.
+    erased: Option<BTreeSet<u64>>,
     /// Entries beyond this came while the check ran, and are left to the next one.
     size: u64,
 }
@@ -76,7 +81,7 @@ struct Run<'a> {
 /// # Errors
 /// Database, index or store can't be used at all; damage is no error but a finding.
 pub async fn verify(app: &App, progress: &mut dyn Progress) -> Result<Report, VerifyError> {
-    let mut run = Run { app, progress, report: Report::default(), size: 0 };
+    let mut run = Run { app, progress, report: Report::default(), erased: None, size: 0 };
     let database = run.database().await;
     run.finding("database", database)?;
     let journal = run.journal().await;
@@ -85,6 +90,8 @@ pub async fn verify(app: &App, progress: &mut dyn Progress) -> Result<Report, Ve
     run.finding("calls", calls)?;
     let tokens = run.tokens().await;
     run.finding("tokens", tokens)?;
+    let derived = run.derived().await;
+    run.finding("retention", derived)?;
     let work = run.work().await;
     run.finding("work in progress", work)?;
     let index = run.index().await;

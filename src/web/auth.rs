@@ -35,6 +35,8 @@ permissions! {
     ReadJournal => ReadJournal,
     RetryRecordings => RetryRecordings,
     ExplainGaps => ExplainGaps,
+    PlaceHolds => PlaceHolds,
+    Dispose => Dispose,
     ReadMetrics => ReadMetrics,
 }
 

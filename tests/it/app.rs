@@ -79,7 +79,8 @@ pub fn write_config(dir: &Path, sender: &FakeDoubleTick, settings: &[(&str, &str
         ("flags.short_call_seconds", "2".into()),
     ]);
     if !settings.iter().any(|(key, _)| *key == "database.url") {
-        all.extend(pair::settings(dir));
+        let destroys = settings.contains(&("retention.disposition", "true"));
+        all.extend(pair::settings(dir, destroys));
     }
     all.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
     let lines: Vec<String> = all.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
@@ -317,11 +318,17 @@ impl Parts {
 
     /// True once there is nothing left to do.
     pub async fn is_settled(&self) -> bool {
-        let flags = self.db.fetch_optional("select next_seq from cursors where name = 'flags'", &[]).await.unwrap();
-        let flags = flags.map_or(0, |row| row.int("next_seq").unwrap().cast_unsigned());
+        let followers =
+            "select min(next_seq) as next_seq, count(*) as n from cursors where name in ('flags', 'retention')";
+        let followers = self.db.fetch_one(followers, &[]).await.unwrap();
+        let followed = followers.opt_int("next_seq").unwrap().filter(|_| followers.int("n").unwrap() == 2);
+        let behind = "select count(*) as n from kept where destroyed_at is null and disposition is null
+            and (lock_wanted > locked_until or held <> held_in_store) and lock_wanted is not null";
+        let behind = self.db.fetch_one(behind, &[]).await.unwrap().int("n").unwrap();
         let indexed = self.search.searcher().and_then(|searcher| searcher.refresh().map(|()| searcher.cursor()));
         let backlog = self.calls.backlog().await.unwrap();
         let size = self.journal.size().await.unwrap();
-        backlog == (0, 0) && flags == size && indexed.is_ok_and(|cursor| cursor == size)
+        let followed = followed.map(i64::cast_unsigned);
+        backlog == (0, 0) && followed == Some(size) && behind == 0 && indexed.is_ok_and(|cursor| cursor == size)
     }
 }

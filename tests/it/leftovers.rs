@@ -34,8 +34,9 @@ pub async fn check(config: Config) {
     let report = verify(&app, &mut findings).await.unwrap();
     assert_eq!((findings.0, report.damages), (Vec::new(), 0));
 
-    let half_way =
-        app.db.fetch_all("select call_id, state from recordings where state not in ('archived', 'failed')", &[]);
+    let half_way = app
+        .db
+        .fetch_all("select call_id, state from recordings where state not in ('archived', 'failed', 'destroyed')", &[]);
     assert_eq!(half_way.await.unwrap().len(), 0, "no recording is left half-way");
     let work = app.db.fetch_all("select source from recording_work", &[]).await.unwrap();
     assert_eq!(work.len(), 0, "no work is left");
@@ -51,7 +52,8 @@ pub async fn check(config: Config) {
         StorageKind::S3 => {
             let listed: Vec<_> = app.store.list("").await.unwrap().try_collect().await.unwrap();
             assert!(!objects.exists(), "nothing of it lies in a folder");
-            (listed.into_iter().map(|listed| listed.key).collect(), receipted)
+            let keys = listed.into_iter().map(|listed| listed.key);
+            (keys.filter(|key| !key.starts_with("dispositions/")).collect(), receipted)
         }
     };
     assert_eq!(stored, expected, "the store holds what the journal has receipts for, and nothing else");
@@ -67,6 +69,14 @@ async fn receipted(app: &App) -> BTreeSet<String> {
         let receipt: Value = serde_json::from_slice(&record.body.unwrap().bytes).unwrap();
         for key in ["object_key", "vcon_key"] {
             keys.insert(receipt[key].as_str().unwrap().to_owned());
+        }
+    }
+    let filter = Filter { kind: Some(Kind::CallDestroyed), ..Filter::default() };
+    for record in app.journal.read(0, u64::MAX, &filter).await.unwrap() {
+        let destroyed: Value = serde_json::from_slice(&record.body.unwrap().bytes).unwrap();
+        let recordings = destroyed["recordings"].as_array().unwrap().iter();
+        for object in recordings.flat_map(|recording| recording["objects"].as_array().unwrap()) {
+            keys.remove(object["key"].as_str().unwrap());
         }
     }
     keys

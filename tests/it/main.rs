@@ -14,6 +14,7 @@ mod crash;
 mod db;
 mod db_doctor;
 mod disk_full;
+mod disposition;
 mod events;
 mod export;
 mod fake_doubletick;

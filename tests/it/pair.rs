@@ -25,8 +25,8 @@ pub fn is_shared() -> bool {
     server().is_some()
 }
 
-/// The settings of an archive in a folder, with what they name made ready.
-pub fn settings(dir: &Path) -> Vec<(&'static str, String)> {
+/// The settings of an archive in a folder, with what they name made ready. One that destroys needs a right more.
+pub fn settings(dir: &Path, destroys: bool) -> Vec<(&'static str, String)> {
     let Some(server) = server() else { return Vec::new() };
     let name = name(dir);
     // Its configuration may be written again.
@@ -37,7 +37,7 @@ pub fn settings(dir: &Path) -> Vec<(&'static str, String)> {
     }
     let quoted = |text: &str| format!("{text:?}");
     vec![
-        ("database.url", quoted(&as_runtime(dir))),
+        ("database.url", quoted(&if destroys { as_disposer(dir) } else { as_runtime(dir) })),
         ("database.migrate", "false".into()),
         ("storage.kind", quoted("s3")),
         ("storage.s3.bucket", quoted(&name)),
@@ -49,6 +49,11 @@ pub fn settings(dir: &Path) -> Vec<(&'static str, String)> {
 /// The database of an archive in a folder, as the nodes use it.
 pub fn as_runtime(dir: &Path) -> String {
     as_role(&server().expect("there is a server"), "callvault_runtime", &name(dir))
+}
+
+/// The same, as a node that may erase bodies too.
+fn as_disposer(dir: &Path) -> String {
+    as_role(&server().expect("there is a server"), "disposing_node", &name(dir))
 }
 
 /// The same, with all rights.
@@ -100,6 +105,9 @@ fn template(server: &str) -> &'static str {
         psql(server, "postgres", &["-c", &format!("create database \"{name}\"")]);
         let sql = |file| format!("{}/deploy/postgres/{file}", env!("CARGO_MANIFEST_DIR"));
         psql(server, &name, &["-f", &sql("roles.sql")]);
+        let grant = "do $$ begin create role disposing_node login; exception when duplicate_object then null; end $$;
+            grant callvault_runtime, callvault_disposition to disposing_node";
+        psql(server, &name, &["-c", grant]);
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("callvault.toml");
         let owner = as_role(server, "callvault_owner", &name);

@@ -170,6 +170,34 @@ impl FsStore {
         Ok(Some(info))
     }
 
+    /// The bytes first: a lock of nothing is found and taken away by the next run.
+    fn destroy_blocking(&self, key: &str, now: Timestamp) -> Result<(), StoreError> {
+        let path = self.path(key)?;
+        let kept = |why: String| Err(StoreError::Kept { key: key.to_owned(), why });
+        match Sidecar::read(&path, key)? {
+            None if path.exists() => return kept("its lock is missing, so nobody knows until when it is kept".into()),
+            None => return Ok(()),
+            Some(lock) if lock.legal_hold => return kept("a legal hold is on it".into()),
+            Some(lock) if lock.retain_until > now => return kept(format!("it is kept until {}", lock.retain_until)),
+            Some(_) => {}
+        }
+        for file in [path.clone(), sidecar::path(&path)] {
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => fault::step("store.removed")?,
+            }
+        }
+        let Some(folder) = path.parent() else { return Ok(()) };
+        durable::sync_dir(folder)?;
+        // Whoever looks at the folders must not see which calls there were.
+        for folder in folder.ancestors().take_while(|folder| **folder != *self.root) {
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn change_lock(
         &self,
         key: &str,
@@ -355,6 +383,11 @@ impl ObjectStore for FsStore {
     async fn set_legal_hold(&self, key: &str, _: Option<&str>, on: bool) -> Result<(), StoreError> {
         let (store, key) = (self.clone(), key.to_owned());
         blocking(move || store.change_lock(&key, |known| Ok(Sidecar { legal_hold: on, ..known }))).await
+    }
+
+    async fn destroy(&self, key: &str, _: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || store.destroy_blocking(&key, now)).await
     }
 
     async fn tidy(&self) -> Result<u64, StoreError> {

@@ -79,7 +79,7 @@ impl Sidecar {
     }
 }
 
-fn path(object: &Path) -> PathBuf {
+pub(super) fn path(object: &Path) -> PathBuf {
     let mut path = object.as_os_str().to_owned();
     path.push(SUFFIX);
     path.into()

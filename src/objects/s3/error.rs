@@ -36,6 +36,11 @@ impl Failed {
         self.status == 400 || self.status == 409
     }
 
+    /// Of the answer; 0 where none came.
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// What the server calls it; empty where it says nothing.
     pub(super) fn code(&self) -> &str {
         &self.code

@@ -197,6 +197,44 @@ impl S3Store {
         self.set_hold(&name, &version.id, on).await
     }
 
+    /// Deletes one version for ever, if nothing keeps it any more; the server has the last word.
+    pub(super) async fn delete_version(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let name = self.name(key)?;
+        let kept = |why: String| Err(StoreError::Kept { key: key.to_owned(), why });
+        let versions = self.look(&name).await?;
+        let found = version.map_or_else(|| versions.first(), |id| versions.with_id(id));
+        let Some(version) = found else { return Ok(()) };
+        let Some(lock) = self.lock_of(&name, version).await? else { return Ok(()) };
+        if lock.held {
+            return kept("a legal hold is on it".into());
+        }
+        if let Some(until) = lock.until.filter(|until| *until > now) {
+            return kept(format!("it is kept until {until}"));
+        }
+        let request = self.0.clients.writer.delete_object().bucket(self.bucket()).key(&name).version_id(&version.id);
+        if let Err(error) = request.send().await {
+            let failed = self.failed("s3:DeleteObjectVersion", &error);
+            return match failed.status() {
+                403 => kept(
+                    "the S3 server refuses: its own clock or policy keeps the version, or these credentials lack the right \
+                     s3:DeleteObjectVersion"
+                        .into(),
+                ),
+                _ if failed.is_gone() => Ok(()),
+                _ => Err(failed.into()),
+            };
+        }
+        match self.lock_of(&name, version).await? {
+            None => Ok(()),
+            Some(_) => kept("the S3 server said that it is deleted, and has it still".into()),
+        }
+    }
+
     fn must_lock(&self) -> Result<(), StoreError> {
         match self.mode() {
             Some(_) => Ok(()),

@@ -117,6 +117,10 @@ impl ObjectStore for S3Store {
         self.hold(key, version, on).await
     }
 
+    async fn destroy(&self, key: &str, version: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+        self.delete_version(key, version, now).await
+    }
+
     async fn tidy(&self) -> Result<u64, StoreError> {
         self.abort_forgotten().await
     }

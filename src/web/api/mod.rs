@@ -6,6 +6,7 @@ mod live;
 mod params;
 mod recording;
 mod reports;
+mod retention;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -21,4 +22,5 @@ pub(super) fn router() -> OpenApiRouter<WebState> {
         .merge(live::router())
         .merge(journal::router())
         .merge(reports::router())
+        .merge(retention::router())
 }
