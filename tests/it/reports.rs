@@ -242,7 +242,7 @@ async fn what_was_kept_then_is_what_was_reported_then() {
     assert_eq!((second.kept.recordings.count, second.kept.other_calls.count, second.held.count), (5, 1, 0));
     assert_eq!((second.failures.failures, second.failures.standing, second.fixity.failed), (1, 0, 1));
     assert!(second.policies.iter().all(|line| line.policy == "desk"), "{:?}", second.policies);
-    assert_eq!(second.policy_changes[0].policies, ["desk"]);
+    assert_eq!(second.policy_changes.last().unwrap().policies, ["desk"]);
 
     assert_eq!(retention_then(&app, first.as_of).await, first);
     assert_eq!(retention_then(&app, second.as_of).await, second);
