@@ -52,7 +52,7 @@ fn completeness() -> Completeness {
         call_id: format!("call_{n}Qm2Xk9sVb"),
         agent: Some(HOSTILE[n % HOSTILE.len()].to_owned()),
         first_seen_at: time("2026-10-05T05:15:42.120934Z") + (n as i64 * 31).hours(),
-        started_at: (n % 2 == 0).then(|| time("2026-10-05T05:12:07Z") + (n as i64 * 31).hours()),
+        started_at: n.is_multiple_of(2).then(|| time("2026-10-05T05:12:07Z") + (n as i64 * 31).hours()),
         class,
         otherwise: (class == Class::Explained).then_some(Class::Missing),
         why: why.to_owned(),

@@ -150,7 +150,7 @@ fn rule(value: u64, y: f64, unit: Unit) -> Rule {
 fn label_places(labels: &[String], slot: f64) -> Vec<Label> {
     let every = (LABEL / slot).ceil().max(1.0) as usize;
     let last = labels.len() - 1;
-    let shown = labels.iter().enumerate().filter(|(place, _)| (last - place) % every == 0);
+    let shown = labels.iter().enumerate().filter(|(place, _)| (last - place).is_multiple_of(every));
     let label = |(place, text): (usize, &String)| Label {
         x: number(LEFT + slot * (place as f64 + 0.5)),
         y: HEIGHT - 8.0,
