@@ -92,6 +92,7 @@ fn before_its_end(tombstone: &Facts, history: &[Record]) -> Result<Option<Facts>
     let Some(first) = entries.clone().next() else { return Ok(None) };
     let heard: Vec<&Entry> = entries.filter(|entry| is_webhook(entry)).collect();
     let mut facts = Facts { first_seq: first.seq, destroyed: None, destroying: None, ..tombstone.clone() };
+    facts.imported = heard.iter().all(|entry| entry.kind == Kind::WebhookImported);
     facts.last_seq = history.last().map_or(first.seq, |record| record.entry.seq);
     for recording in facts.recordings.values_mut() {
         recording.destroyed = None;

@@ -1,5 +1,6 @@
 //! Reports: whether every call is accounted for, what is kept until when, and the same for a moment of the past.
 
+use callvault::access::Role;
 use callvault::journal::{Body, Journal, Kind, NewEntry};
 use callvault::reports::{Class, Completeness, Days, Moment, Retention, RetentionSource, Source};
 use callvault::retention::PolicySet;
@@ -7,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
-use crate::app::{AUDITOR, OFFICER, TestApp};
+use crate::app::{ADMIN, AUDITOR, OFFICER, TestApp};
 use crate::events::{CBR, accepted, ended, ended_with, event, missed, recording};
 use crate::fake_doubletick::Reply;
 use crate::http::Answer;
@@ -292,4 +293,45 @@ async fn as_files(app: &TestApp, report: &Retention) {
         app.get(&format!("/api/v1/retention/report?{wrong}")).await.problem(400);
     }
     assert_eq!(app.get_as(crate::app::INGEST, "/api/v1/retention/report").await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_destroyed_now_was_kept_then() {
+    let app = TestApp::with(&[("retention.disposition", "true")]).await;
+    let second = app.parts().access.create_token("second-admin", Role::Admin, "test").await.unwrap();
+    let old = json!({"recordingUrl": app.sender.audio("/old.mp3", CBR), "callStartedAt": "2019-03-09T11:00:00.000Z",
+        "callEndedAt": "2019-03-09T11:00:03.000Z"});
+    let body = ended_with("call_old", old).to_string();
+    let (entry, _) = callvault::intake::entry(Kind::WebhookImported, "test", body.as_bytes(), None);
+    app.parts().journal.append(vec![entry]).await.unwrap();
+    app.post(&ended("call_new", &app.sender.audio("/new.mp3", &recording(1)))).await;
+    app.call_in("call_old", "archived").await;
+    app.call_in("call_new", "archived").await;
+    let before = retention_now(&app, &PolicySet::built_in()).await;
+    assert_eq!((before.kept.recordings.count, before.expiring.due.count), (2, 1));
+
+    let post = async |secret: &str, path: &str| {
+        let request = app.client.post(format!("{}/api/v1/retention/dispositions{path}", app.url));
+        Answer::of(request.bearer_auth(secret).header("content-type", "application/json").body("{}")).await
+    };
+    let id = post(ADMIN, "").await.json()["id"].as_str().unwrap().to_owned();
+    let proposed = retention_now(&app, &PolicySet::built_in()).await;
+    assert_eq!(
+        (proposed.proposed.len(), proposed.proposed[0].items, proposed.proposed[0].state.as_str()),
+        (1, 1, "proposed")
+    );
+    assert_eq!(proposed.proposed[0].bytes, CBR.len() as u64);
+    assert_eq!(post(&second, &format!("/{id}/approve")).await.status, 200);
+    app.jump(4);
+    assert_eq!(post(ADMIN, &format!("/{id}/execute")).await.status, 200);
+    let after = retention_now(&app, &PolicySet::built_in()).await;
+    assert_eq!((after.kept.recordings.count, after.expiring.due.count, after.proposed.len()), (1, 0, 0));
+    assert_eq!((after.destroyed.len(), after.destroyed[0].count, after.destroyed[0].bytes), (1, 1, CBR.len() as u64));
+    assert_eq!(completeness(&app, after.as_of).await.calls_in(Class::Destroyed), 1);
+
+    assert_eq!(retention_then(&app, before.as_of).await, before);
+    assert_eq!(retention_then(&app, proposed.as_of).await, proposed);
+    assert_eq!(retention_then(&app, after.as_of).await, after);
+    assert_eq!(completeness(&app, before.as_of).await.calls_in(Class::Archived), 2);
+    app.finish().await;
 }
