@@ -23,6 +23,7 @@ use crate::intake::call_key;
 use crate::journal::{Journal, Projection, Record};
 use crate::nodes::Node;
 use crate::objects::{self, ObjectStore};
+use crate::reports;
 use crate::retention::{EventProjection, Policies, PolicyError, PolicyProjection, PolicySet};
 use crate::search::{QueryContext, SearchHandle};
 
@@ -247,6 +248,19 @@ impl App {
     /// The file with this node's name can't be read or written.
     pub fn node(&self) -> std::io::Result<Node> {
         Node::of(&self.config.data_dir, self.db.clone())
+    }
+
+    /// Where reports read; what they say must be the latest.
+    #[must_use]
+    pub fn report_source(&self) -> reports::Source {
+        reports::Source { journal: self.journal.clone(), calls: self.calls.clone() }
+    }
+
+    /// Where reports on retention read.
+    #[must_use]
+    pub fn retention_source(&self) -> reports::RetentionSource {
+        let (db, policies) = (self.db.clone(), self.policies.current());
+        reports::RetentionSource { source: self.report_source(), db, policies }
     }
 
     /// The address under which people reach the archive, without a slash at its end.

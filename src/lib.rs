@@ -28,6 +28,7 @@ pub mod custody;
 pub mod fixity;
 pub mod delivery;
 pub mod export;
+pub mod reports;
 
 pub mod access;
 pub mod app;

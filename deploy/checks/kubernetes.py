@@ -10,8 +10,6 @@ from project import DATA_DIR, DEPLOY, PORT, STOP, check_environment, commands, e
 FOLDER = DEPLOY / "kubernetes"
 # Applied by themselves: secrets are made elsewhere, a migration comes before the nodes.
 APART = {"secret.example.yaml", "migrate.yaml"}
-# Commands that come with the reports.
-TO_COME = {"completeness", "retention"}
 SETTLED_IN_SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
@@ -55,7 +53,7 @@ def check_container(who: str, container: dict) -> None:
     expect("memory" in container.get("resources", {}).get("limits", {}), f"{who} may take all memory")
     expect(container["image"] == "callvault" or pinned(container["image"]), f"{who} has an image without a tag")
     if "callvault" in container["image"]:
-        expect(container["args"][0] in commands() | TO_COME, f"{who} runs {container['args'][0]}, which is no command")
+        expect(container["args"][0] in commands(), f"{who} runs {container['args'][0]}, which is no command")
         written = {mount["mountPath"] for mount in container["volumeMounts"]}
         expect({DATA_DIR, "/tmp"} <= written, f"{who} lacks a folder that it writes: {written}")
 

@@ -34,9 +34,6 @@ for unit in callvault*.service; do
     command=$(sed -n 's#^ExecStart=/usr/local/bin/callvault \([a-z]*\)\( .*\)\{0,1\}$#\1#p' "$unit")
     case $unit in
         callvault-alert@.service) continue ;;
-        # These come with the reports.
-        callvault-completeness.service) [ "$command" = completeness ] || fails "$unit runs $command" ;;
-        callvault-retention.service) [ "$command" = retention ] || fails "$unit runs $command" ;;
         # The command comes with the step that lets it run apart from serve.
         callvault-migrate.service) [ "$command" = migrate ] || fails "$unit runs $command" ;;
         *) grep -qx "$command" <<<"$known" || fails "$unit runs \"$command\", which is no command" ;;

@@ -25,6 +25,8 @@ pub enum Permission {
     ReadJournal,
     /// Have a recording fetched again.
     RetryRecordings,
+    /// Say why a call that does not fit is no gap.
+    ExplainGaps,
     /// Place and release legal holds, and tell of events with customers.
     PlaceHolds,
     /// Propose, approve and execute dispositions, and bring policies into force.
@@ -53,7 +55,10 @@ impl Role {
             Permission::PostWebhooks => matches!(self, Self::Ingest | Self::Admin),
             Permission::ReadCalls | Permission::ReadMetrics => !matches!(self, Self::Ingest),
             Permission::ReadJournal => matches!(self, Self::Auditor | Self::Admin),
-            Permission::RetryRecordings | Permission::ReviewFlags | Permission::PlaceHolds => {
+            Permission::RetryRecordings
+            | Permission::ReviewFlags
+            | Permission::ExplainGaps
+            | Permission::PlaceHolds => {
                 matches!(self, Self::Officer | Self::Admin)
             }
             Permission::Dispose => matches!(self, Self::Admin),

@@ -21,6 +21,28 @@ pub(super) struct Deliver {
     post: Option<url::Url>,
 }
 
+/// Targets of a report beside the file that it is written to.
+#[derive(Args)]
+pub(super) struct Send {
+    /// Keep the report in the store, under reports/, for as long as delivery.keep says.
+    #[arg(long)]
+    to_bucket: bool,
+    /// Post the report to this https address, with delivery.secret as a bearer token.
+    #[arg(long, value_name = "URL", value_parser = |text: &str| address(text))]
+    post: Option<url::Url>,
+}
+
+impl Send {
+    pub(super) fn is_nowhere(&self) -> bool {
+        !self.to_bucket && self.post.is_none()
+    }
+
+    /// The same, for whoever writes the file itself.
+    pub(super) fn deliver(self) -> Deliver {
+        Deliver { out: None, to_bucket: self.to_bucket, post: self.post }
+    }
+}
+
 impl Deliver {
     /// Takes a report where the flags say, if they say anything.
     pub(super) async fn deliver(self, app: &App, parcel: &Parcel) -> Result<(), DeliveryError> {

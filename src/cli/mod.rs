@@ -11,6 +11,7 @@ mod hold;
 mod import;
 mod jobs;
 mod person;
+mod reports;
 mod retention;
 mod serve;
 mod terminal;
@@ -88,7 +89,7 @@ enum Command {
     Reindex,
     /// Check journal, projection, index and every stored object.
     Verify(deliver::Deliver),
-    /// Retention: what is due, disposition, and policies.
+    /// Retention: the report, what is due, disposition, and policies.
     #[command(subcommand)]
     Retention(retention::Command),
     /// Legal holds.
@@ -99,6 +100,8 @@ enum Command {
     Fixity(fixity::Command),
     /// Write a whole search as CSV or JSON lines.
     Export(calls::ExportArgs),
+    /// Whether every call of a day is accounted for: archived, without a recording and why, or a gap.
+    Completeness(reports::CompletenessArgs),
 }
 
 /// What a command came to.
@@ -188,6 +191,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Verify(deliver) => verify::verify(&open(config()?).await?, deliver).await,
         Command::Fixity(command) => fixity::fixity(config()?, command).await,
         Command::Export(args) => calls::export(&open(config()?).await?, args).await,
+        Command::Completeness(args) => reports::completeness(&open(config()?).await?, args).await,
     }
 }
 

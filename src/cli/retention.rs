@@ -1,4 +1,4 @@
-//! `retention due | propose | approve | cancel | execute | certificate | policies | event`.
+//! `retention report | due | propose | approve | cancel | execute | certificate | policies | event`.
 
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::person::actor;
+use super::reports::RetentionReportArgs;
 use super::terminal::visible;
 use super::{Found, Outcome, say};
 use crate::access::Permission;
@@ -19,6 +20,9 @@ use crate::retention::{ClientEvent, PolicySet, adopted_sets};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
+    /// What is kept by policy and year, held, due and expiring, and what failed, changed and was destroyed in a period;
+    /// without --from and --to the last twelve months. Ends with 1 where checks failed or recordings are not archived.
+    Report(RetentionReportArgs),
     /// What is over and not held, the longest over first.
     Due {
         #[arg(long, default_value_t = 100)]
@@ -100,6 +104,7 @@ pub(super) enum Policies {
 pub(super) async fn retention(app: &App, command: Command) -> Outcome {
     let custody = app.custody();
     match command {
+        Command::Report(args) => return super::reports::retention(app, args).await,
         Command::Due { limit, json } => {
             for item in custody.due(limit).await? {
                 match json {

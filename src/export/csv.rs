@@ -69,7 +69,8 @@ fn write(fill: impl FnOnce(&mut csv::Writer<Vec<u8>>) -> csv::Result<()>) -> Res
 }
 
 /// A cell that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, "CSV injection").
-fn neutral(cell: String) -> String {
+#[must_use]
+pub fn neutral(cell: String) -> String {
     let first = cell.trim_start_matches([' ', '\u{a0}', '\u{feff}']).chars().next();
     match first {
         Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠' | '|' | '%') => {

@@ -4,6 +4,8 @@
 
 mod csv;
 
+pub use csv::neutral;
+
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;

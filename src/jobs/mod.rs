@@ -4,6 +4,7 @@
 //! A job says what it found, and may make a report. When it runs, and where its report goes, is not its business.
 
 mod fixity;
+mod reports;
 mod verify;
 
 use async_trait::async_trait;
@@ -17,13 +18,14 @@ use crate::nodes::{JobLock, Taken};
 use crate::verify::VerifyError;
 
 pub use fixity::report as fixity_report;
+pub use reports::{COMPLETENESS, RETENTION, parcel};
 pub use verify::report as verify_report;
 
 /// Things that are wrong and that a report names at most.
 pub const NAMED: usize = 1000;
 
 /// Every job that there is.
-pub const ALL: &[&dyn Job] = &[&fixity::Fixity, &verify::Verify];
+pub const ALL: &[&dyn Job] = &[&fixity::Fixity, &verify::Verify, &reports::Complete, &reports::Kept];
 
 /// What a job came to.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,7 @@
 mod body;
 mod cursors;
 mod entry;
+mod moments;
 mod projection;
 mod read;
 mod recent;

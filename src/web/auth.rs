@@ -34,6 +34,7 @@ permissions! {
     ReadCalls => ReadCalls,
     ReadJournal => ReadJournal,
     RetryRecordings => RetryRecordings,
+    ExplainGaps => ExplainGaps,
     PlaceHolds => PlaceHolds,
     Dispose => Dispose,
     ReviewFlags => ReviewFlags,

@@ -23,6 +23,7 @@ use super::WebState;
         (name = "webhooks", description = "Where DoubleTick posts its events"),
         (name = "calls", description = "Search, one call, its recording"),
         (name = "reviews", description = "Flags, and what was said of them"),
+        (name = "reports", description = "What is accounted for, and what is kept until when"),
         (name = "journal", description = "Every fact, in order"),
         (name = "system", description = "Health and metrics"),
     ),

@@ -43,6 +43,7 @@ mod raw;
 mod recording_failures;
 mod recordings;
 mod replica;
+mod reports;
 mod reviews;
 mod rules;
 mod samples;

@@ -23,6 +23,8 @@ const SQL_ALLOWED: &[&str] = &[
     "verify/derived.rs",
     "fixity/ledger.rs",
     "schedule/ledger.rs",
+    "reports/stock.rs",
+    "reports/scratch.rs",
 ];
 
 fn root() -> PathBuf {

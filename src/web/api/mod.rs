@@ -5,6 +5,7 @@ mod journal;
 mod live;
 mod params;
 mod recording;
+mod reports;
 mod retention;
 mod reviews;
 
@@ -23,5 +24,6 @@ pub(super) fn router() -> OpenApiRouter<WebState> {
         .merge(reviews::router())
         .merge(live::router())
         .merge(journal::router())
+        .merge(reports::router())
         .merge(retention::router())
 }
