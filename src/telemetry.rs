@@ -77,6 +77,33 @@ fn begin() {
     }
 }
 
+/// What keeps and checks what is stored.
+fn describe_keeping() {
+    use metrics::{describe_counter, describe_gauge};
+    describe_counter!("callvault_fixity_checked_total", "Stored objects that were read again and are what they were.");
+    describe_counter!("callvault_fixity_bytes_total", "Bytes of them.");
+    describe_counter!("callvault_fixity_failed_total", "Stored objects that were found not to be what they were.");
+    describe_gauge!(
+        "callvault_fixity_failing",
+        "Stored objects that were not what they were when they were last read."
+    );
+    describe_gauge!(
+        "callvault_fixity_oldest_seconds",
+        "For how long the stored object was not read again that was not for longest; 0 where there is none."
+    );
+    describe_gauge!("callvault_fixity_every_seconds", "How often every stored object is to be read again.");
+    describe_counter!("callvault_schedule_runs_total", "Runs of the schedule that this node did, by name and outcome.");
+    describe_gauge!("callvault_schedule_failing", "1 while a run of the schedule needs attention, or failed.");
+    describe_gauge!("callvault_schedule_late_seconds", "For how long a run of the schedule has been due.");
+    describe_gauge!("callvault_schedule_took_seconds", "How long a run of the schedule took the last time.");
+    describe_gauge!(
+        "callvault_retention_refused",
+        "Recordings that the store refuses to keep as long as they must be."
+    );
+    describe_counter!("callvault_retention_extended_total", "Recordings whose lock was moved to a later date.");
+    describe_counter!("callvault_disposed_total", "Calls and messages in quarantine that were destroyed.");
+}
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("callvault_webhooks_total", "Webhooks acknowledged, by outcome.");
@@ -98,22 +125,7 @@ fn describe() {
     describe_counter!("callvault_worker_restarts_total", "Workers that panicked and were started again.");
     describe_histogram!("callvault_journal_batch_entries", "Entries committed in one transaction.");
     describe_histogram!("callvault_http_seconds", "Time to answer, by route and status class.");
-    describe_counter!("callvault_fixity_checked_total", "Stored objects that were read again and are what they were.");
-    describe_counter!("callvault_fixity_bytes_total", "Bytes of them.");
-    describe_counter!("callvault_fixity_failed_total", "Stored objects that were found not to be what they were.");
-    describe_gauge!(
-        "callvault_fixity_failing",
-        "Stored objects that were not what they were when they were last read."
-    );
-    describe_gauge!(
-        "callvault_fixity_oldest_seconds",
-        "For how long the stored object was not read again that was not for longest; 0 where there is none."
-    );
-    describe_gauge!("callvault_fixity_every_seconds", "How often every stored object is to be read again.");
-    describe_counter!("callvault_schedule_runs_total", "Runs of the schedule that this node did, by name and outcome.");
-    describe_gauge!("callvault_schedule_failing", "1 while a run of the schedule needs attention, or failed.");
-    describe_gauge!("callvault_schedule_late_seconds", "For how long a run of the schedule has been due.");
-    describe_gauge!("callvault_schedule_took_seconds", "How long a run of the schedule took the last time.");
+    describe_keeping();
     describe_gauge!("callvault_degraded", "1 while a part is not well; /readyz says why.");
     describe_gauge!("callvault_journal_entries", "Size of the journal.");
     describe_gauge!("callvault_journal_waiting", "Appends that wait for the writer.");
@@ -121,12 +133,6 @@ fn describe() {
     describe_gauge!("callvault_search_behind_entries", "Journal entries that the search index has not taken in yet.");
     describe_gauge!("callvault_calls", "Calls that the search knows.");
     describe_gauge!("callvault_recordings", "Calls by the state of their recording, as the search knows them.");
-    describe_gauge!(
-        "callvault_retention_refused",
-        "Recordings that the store refuses to keep as long as they must be."
-    );
-    describe_counter!("callvault_retention_extended_total", "Recordings whose lock was moved to a later date.");
-    describe_counter!("callvault_disposed_total", "Calls and messages in quarantine that were destroyed.");
     describe_gauge!("callvault_flags_open", "Calls with an open flag, by rule, as the search knows them.");
     describe_gauge!("callvault_recordings_pending", "Recordings that are announced and not archived.");
     describe_gauge!(

@@ -131,7 +131,9 @@ fn record(said: &Said) -> (Kind, Json) {
             (Kind::FlagReviewed, json!({"call_id": "call_1", "rule": RULES[usize::from(*rule)], "state": state}))
         }
         Said::Explained => (Kind::GapExplained, json!({"call_id": "call_1", "reason": "the battery died"})),
-        Said::Destroying => (Kind::CallDestroying, json!({"call_id": "call_1", "disposition": "d"})),
+        Said::Destroying => {
+            (Kind::CallDestroying, json!({"call_id": "call_1", "disposition": "d", "policies_sha256": ""}))
+        }
     }
 }
 

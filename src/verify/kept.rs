@@ -10,11 +10,19 @@ use crate::retention::{Dates, adopted_sets, client_events};
 /// What is wrong with the rows of a call, in words. `followed` is how far the journal was taken in when the check began:
 /// what came later may be lacking.
 pub(super) async fn flaw(app: &App, facts: &Facts, followed: u64) -> Result<Option<String>, VerifyError> {
-    let Some(why) = compared(app, facts, followed).await? else { return Ok(None) };
+    let Some(why) = readable(compared(app, facts, followed).await)? else { return Ok(None) };
     // It was read after its call: it may say what is journaled in between.
     match app.calls.facts(&facts.call_id).await {
-        Ok(Some(now)) if now.last_seq > facts.last_seq => compared(app, &now, followed).await,
+        Ok(Some(now)) if now.last_seq > facts.last_seq => readable(compared(app, &now, followed).await),
         _ => Ok(Some(why)),
+    }
+}
+
+/// What can't be read is wrong.
+fn readable(compared: Result<Option<String>, VerifyError>) -> Result<Option<String>, VerifyError> {
+    match compared {
+        Err(VerifyError::Db(error)) if error.is_damage() => Ok(Some(format!("its row of kept can't be read: {error}"))),
+        other => other,
     }
 }
 
@@ -82,7 +90,7 @@ impl Run<'_> {
                     {
                         Some("policy_sha256")
                     }
-                    Some(row) => expected.differs(row)?,
+                    Some(row) => expected.differs(row).unwrap_or(Some("it can't be read")),
                 };
                 if let Some(column) = column {
                     let what = format!("kept row of journal entry {}", record.entry.seq);

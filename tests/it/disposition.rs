@@ -128,6 +128,8 @@ async fn what_is_due_is_destroyed_by_two_people_and_stays_so() {
     app.restart().await;
     gone(&app, &before).await;
     exit(&app.cli(&["verify"]).await, 0);
+    // Nothing is promised of what is destroyed.
+    assert!(exit(&app.cli(&["fixity", "run", "--all"]).await, 0).starts_with("4 objects"));
     app.finish().await;
 }
 

@@ -4,11 +4,10 @@
 use std::process::{Child, Stdio};
 
 use callvault::app::App;
-use callvault::calls::records::{DestroyingRecord, HoldRecord};
+use callvault::calls::records::HoldRecord;
 use callvault::clock::Clock;
 use callvault::journal::{Body, Kind, NewEntry};
 use callvault::objects::{self, ObjectStore};
-use callvault::retention::PolicySet;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -134,11 +133,6 @@ async fn a_hold_that_the_journal_does_not_know_fails_and_what_is_on_its_way_does
     assert!(ended_with(&app.cli(&run(true)).await, 0).contains("2 left for later"), "and so is the hold");
     append(&app, "call_0", Kind::HoldLifted, &held).await;
     assert!(ended_with(&app.cli(&run(true)).await, 0).starts_with("2 objects"));
-    // Of what is about to be destroyed nothing is promised.
-    let policies_sha256 = PolicySet::built_in().sha256().to_owned();
-    let end = DestroyingRecord { call_id: "call_0".into(), disposition: "disposition_1".into(), policies_sha256 };
-    append(&app, "call_0", Kind::CallDestroying, &end).await;
-    assert!(ended_with(&app.cli(&run(true)).await, 0).starts_with("0 objects"));
     app.settle().await;
     // What verification wants to see, it sees no more: the lock is longer than the journal says.
     assert_eq!(app.terminate().await.code(), Some(0));
