@@ -68,6 +68,8 @@ fn begin() {
     metrics::counter!("callvault_webhook_spool_damaged_total").increment(0);
     metrics::counter!("callvault_fetch_retries_total").increment(0);
     metrics::counter!("callvault_panics_total").increment(0);
+    metrics::counter!("callvault_retention_extended_total").increment(0);
+    metrics::counter!("callvault_disposed_total").increment(0);
     metrics::counter!("callvault_fixity_checked_total").increment(0);
     metrics::counter!("callvault_fixity_bytes_total").increment(0);
     metrics::counter!("callvault_fixity_failed_total").increment(0);
