@@ -16,7 +16,7 @@ need ceph-mon ceph-mon
 need ceph-osd ceph-osd
 [ "$missing" = 0 ] || exit 1
 benches=("${@:-}")
-[ -n "${benches[0]}" ] || benches=(intake archive verify search memory reports)
+[ -n "${benches[0]}" ] || benches=(intake archive verify search memory reports disposition)
 
 # Whatever ends this, the servers that a bench started end too.
 scratch=$(mktemp -d)

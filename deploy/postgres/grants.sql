@@ -20,8 +20,7 @@ grant select, insert, update on calls, recordings, tokens, client_events, holds,
 grant select, insert on policy_sets to callvault_runtime;
 -- Which row a call has here depends on whether its recording is archived; of a destroyed call no flags are left; a cursor
 -- goes when its work is done.
-grant select, insert, update, delete on kept, cursors to callvault_runtime;
-grant select, insert, delete on flags to callvault_runtime;
+grant select, insert, update, delete on kept, flags, cursors to callvault_runtime;
 
 -- Work in progress, and who is signed in.
 grant select, insert, update, delete on recording_work, leases, fixity to callvault_runtime;

@@ -133,6 +133,10 @@ impl FlagRow {
 const INTO: &str =
     "insert into flags (call_seq, rule, call_id, subject, state, agent, agent_key, at, raised_seq, review_seq,
     review, reviewer, reviewed_at, outcome)";
+const UPSERT: &str = "on conflict (call_seq, rule) do update set state = excluded.state, agent = excluded.agent,
+                agent_key = excluded.agent_key, at = excluded.at, raised_seq = excluded.raised_seq,
+                review_seq = excluded.review_seq, review = excluded.review, reviewer = excluded.reviewer,
+                reviewed_at = excluded.reviewed_at, outcome = excluded.outcome";
 const TYPES: &[ColumnType] = &[Int, Text, Text, Text, Text, Text, Text, Int, Int, Int, Text, Text, Int, Text];
 /// The cursor of [`Calls::fill_flags`]; it is there only while rows are lacking.
 const FILLING: &str = "flag rows";
@@ -178,15 +182,7 @@ pub(super) fn rows<'a>(touched: impl Iterator<Item = (&'a Facts, &'a str)>) -> [
         }
     }
     [
-        Rows {
-            head: INTO,
-            types: TYPES,
-            rows: flags,
-            tail: "on conflict (call_seq, rule) do update set state = excluded.state, agent = excluded.agent,
-                agent_key = excluded.agent_key, at = excluded.at, raised_seq = excluded.raised_seq,
-                review_seq = excluded.review_seq, review = excluded.review, reviewer = excluded.reviewer,
-                reviewed_at = excluded.reviewed_at, outcome = excluded.outcome",
-        },
+        Rows { head: INTO, types: TYPES, rows: flags, tail: UPSERT },
         Rows { head: "delete from flags where call_seq in (", types: &[Int], rows: gone, tail: ")" },
     ]
 }

@@ -11,6 +11,7 @@ mod browser;
 mod cli;
 mod clock;
 mod crash;
+mod custody;
 mod custody_model;
 mod db;
 mod db_doctor;

@@ -10,7 +10,7 @@ use crate::process::{ProcessApp, Start, ended_with, program, run, stderr};
 use crate::scenario::{Deliveries, SETTINGS, finish, outcome, tail};
 
 /// From "request read" to "receipt journaled", and what follows. The start alone passes the first group, once for each of
-/// four tokens.
+/// four tokens and for the policies.
 const POINTS: &[&str] = &[
     "journal.taken",
     "journal.begun",
@@ -49,9 +49,9 @@ pub fn points() -> Vec<&'static str> {
     [POINTS, if pair::is_shared() { INTO_A_BUCKET } else { INTO_A_FOLDER }].concat()
 }
 
-/// Points that are passed once for each token at the first start.
+/// Points that are passed at the first start, once for each token and for the policies.
 pub fn passed_at_start(point: &str) -> u32 {
-    if point.starts_with("journal.") && point != "journal.queued" { 4 } else { 0 }
+    if point.starts_with("journal.") && point != "journal.queued" { 5 } else { 0 }
 }
 
 async fn dies_at(point: &'static str) {
