@@ -9,6 +9,8 @@ use super::{App, OpenError};
 use crate::config::{Config, StorageKind};
 use crate::objects::{ObjectKey, ObjectStore, StoreError};
 
+/// Where an archive's objects lie: recordings, and what is left of them once all are destroyed.
+const KEPT: [&str; 2] = [ObjectKey::RECORDINGS, ObjectKey::DISPOSITIONS];
 /// A bucket that is away must not hold up a start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -16,8 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// then it is taken for empty, and somebody is told.
 pub(super) async fn holds_objects(config: &Config, remote: Option<&dyn ObjectStore>) -> bool {
     let Some(store) = remote else {
-        let recordings = config.objects_dir().join(ObjectKey::RECORDINGS);
-        return std::fs::read_dir(recordings).is_ok_and(|mut entries| entries.next().is_some());
+        let holds = |folder: &str| {
+            let entries = std::fs::read_dir(config.objects_dir().join(folder));
+            entries.is_ok_and(|mut entries| entries.next().is_some())
+        };
+        return KEPT.into_iter().any(holds);
     };
     match holds_recordings(store).await {
         Ok(holds) => holds,
@@ -30,11 +35,15 @@ pub(super) async fn holds_objects(config: &Config, remote: Option<&dyn ObjectSto
 
 async fn holds_recordings(store: &dyn ObjectStore) -> Result<bool, StoreError> {
     let first = async {
-        match store.list(ObjectKey::RECORDINGS).await?.next().await {
-            Some(Err(error @ (StoreError::Io(_) | StoreError::SetUp(_)))) => Err(error),
-            // A stray is something too.
-            first => Ok(first.is_some()),
+        for folder in KEPT {
+            match store.list(folder).await?.next().await {
+                Some(Err(error @ (StoreError::Io(_) | StoreError::SetUp(_)))) => return Err(error),
+                // A stray is something too.
+                Some(_) => return Ok(true),
+                None => {}
+            }
         }
+        Ok(false)
     };
     tokio::time::timeout(PATIENCE, first)
         .await
