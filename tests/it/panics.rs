@@ -68,7 +68,7 @@ async fn an_event_that_makes_the_writer_panic_is_quarantined_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_hangs_is_answered_for() {
     let mut app = ProcessApp::stopped(&[]).await;
-    assert_eq!(app.try_serve("journal.commit=4*off->sleep(3600000)").await, Start::Ready);
+    assert_eq!(app.try_serve("journal.commit=5*off->sleep(3600000)").await, Start::Ready);
     let url = format!("{}/webhooks/doubletick", app.url);
     let post = || app.client.post(&url).bearer_auth(crate::app::INGEST).body(json!({"event": "NEW_LEAD"}).to_string());
     let asked = std::time::Instant::now();
