@@ -6,7 +6,7 @@ use crate::access::{Permission, Role};
 use crate::app::App;
 
 /// The environment's word for who it is: a token's secret.
-const TOKEN: &str = "CALLVAULT_TOKEN";
+pub(super) const TOKEN: &str = "CALLVAULT_TOKEN";
 
 /// Who runs this, as the journal is to say it: the token in the environment, else the operating system's user. Two people
 /// who have to be two need tokens of their own, or accounts of their own.
